@@ -1,0 +1,305 @@
+"""Every setting of a training: default, range, unit and help, once.
+
+`--set key=value`, the forms of the app and the table in docs/settings.md grow from `TrainConfig`.
+A preset is a set of values that differ from the defaults. Names of networks and losses stand here as plain
+strings, so that a panel can list them without loading torch; tests hold them equal to the registries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from napari_bcp.errors import SettingError, unknown_name
+
+NETWORKS = ("quick", "quick2d", "unet2d", "vnet", "vnet-instance")
+
+LOSSES = (
+    "balanced-ce",
+    "ce",
+    "ce-dice",
+    "ce-dice-squared",
+    "ce-dml",
+    "ce-jml",
+    "combo",
+    "correlation-ssim",
+    "ctl",
+    "dice",
+    "dice-squared",
+    "distance-ce",
+    "dml",
+    "exp-log",
+    "focal",
+    "focal-tversky",
+    "hausdorff",
+    "jml",
+    "log-cosh-dice",
+    "lovasz-softmax",
+    "sensitivity-specificity",
+    "shape-aware",
+    "soft-jaccard",
+    "tversky",
+    "weighted-ce",
+)
+
+
+def _unit(name: str) -> dict[str, Any]:
+    return {"unit": name}
+
+
+class TrainConfig(BaseModel, frozen=True, extra="forbid"):
+    """How a run trains. A value of None (or "auto") leaves the choice to the plan."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1337
+    """Start of every random draw; the same seed and pool give the same result on a CPU."""
+
+    # -- the plan ---------------------------------------------------------------------------------------------
+    dimensions: Literal["auto", "2", "3"] = "auto"
+    """Train on slices (2) or on blocks (3)."""
+    network: Literal["auto", "quick", "quick2d", "unet2d", "vnet", "vnet-instance"] = "auto"
+    """The network's name."""
+    width: Annotated[int | None, Field(ge=2, le=128)] = None
+    """Channels of the network's first level."""
+    spacing: Annotated[tuple[float, ...] | None, Field(json_schema_extra=_unit("mm"))] = None
+    """Voxel size that scans are resampled to for the network, along x, y, z."""
+    patch: Annotated[tuple[int, ...] | None, Field(json_schema_extra=_unit("voxels"))] = None
+    """Size of the block that the network sees at once, along x, y, z."""
+    batch: Annotated[int | None, Field(ge=1, le=64)] = None
+    """Mixed images a step; a two-way step makes half of them inward, half outward."""
+    normalise: Literal["auto", "zscore", "minmax", "ct", "none"] = "auto"
+    """How intensities are scaled: per scan (zscore, minmax), by fixed CT windows (ct), or not at all."""
+
+    # -- the method (Bai et al., CVPR 2023) ------------------------------------------------------------------
+    stage1_share: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Share of the budget that trains on labelled scans alone before unlabelled ones join."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of steps whose images are mixed; the others show whole labelled blocks."""
+    direction: Literal["both", "in", "out"] = "both"
+    """Paste unlabelled into labelled (in), labelled into unlabelled (out), or both."""
+    mask: Literal["box", "contact", "random"] = "box"
+    """Shape of the pasted region: one box, a slab, or scattered boxes."""
+    beta: Annotated[float, Field(gt=0, lt=1)] = 2 / 3
+    """Side of the pasted box as a share of the block's side."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of pseudo-labelled voxels beside hand-labelled ones."""
+    ema: Annotated[float, Field(ge=0, le=0.9999), Field(json_schema_extra=_unit("per step"))] = 0.99
+    """Share of the teacher that is kept at each step."""
+    buffers: Literal["own", "average"] = "average"
+    """Statistics of the teacher's normalisation: moved by its own passes, or averaged from the student."""
+    teacher_mode: Literal["train", "eval"] = "eval"
+    """Whether the teacher labels with dropout and batch statistics (train) or without (eval)."""
+    components: Literal["largest", "all"] = "largest"
+    """Keep the largest connected component of each class of a pseudo-label, or all of them."""
+    connectivity: Literal["face", "edge", "corner"] = "corner"
+    """When voxels count as connected."""
+
+    # -- the loss ---------------------------------------------------------------------------------------------
+    loss: Literal[
+        "balanced-ce",
+        "ce",
+        "ce-dice",
+        "ce-dice-squared",
+        "ce-dml",
+        "ce-jml",
+        "combo",
+        "correlation-ssim",
+        "ctl",
+        "dice",
+        "dice-squared",
+        "distance-ce",
+        "dml",
+        "exp-log",
+        "focal",
+        "focal-tversky",
+        "hausdorff",
+        "jml",
+        "log-cosh-dice",
+        "lovasz-softmax",
+        "sensitivity-specificity",
+        "shape-aware",
+        "soft-jaccard",
+        "tversky",
+        "weighted-ce",
+    ] = "ce-dice"
+    """What the student minimises."""
+
+    # -- the optimiser ----------------------------------------------------------------------------------------
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    """The optimiser."""
+    lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """Learning rate at its highest."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    """Weight decay."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum (sgd only)."""
+    schedule: Literal["decay-at-end", "constant", "step-2500"] = "decay-at-end"
+    """Learning rate over time: falling in the last third, constant, or a tenth after every 2,500 steps of stage 2."""
+    new_optimiser: bool = False
+    """Start stage 2 with a fresh optimiser."""
+
+    # -- the data ---------------------------------------------------------------------------------------------
+    augment: Literal["auto", "strong", "light", "paper-la", "paper-acdc", "none"] = "auto"
+    """How blocks are varied: auto chooses strong."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of blocks that are centred on a labelled (or pseudo-labelled) structure."""
+
+    # -- speed ------------------------------------------------------------------------------------------------
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto takes bfloat16 where the processor is fast at it."""
+    channels_last: bool = True
+    """Memory format that convolutions are fastest with on most processors."""
+    threads: Annotated[int | None, Field(ge=1, le=256)] = None
+    """CPU threads; all cores when empty."""
+
+    # -- housekeeping -----------------------------------------------------------------------------------------
+    hold_out: Annotated[int | None, Field(ge=0, le=100)] = None
+    """Labelled cases kept for validation; when empty, one in five from ten labelled cases on."""
+    validate_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("share of the budget"))] = 0.1
+    """How often the held-out cases are segmented."""
+    save_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("s"))] = 60.0
+    """Seconds between two checkpoints."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "quality": {"stage1_share": 0.3, "ema": 0.995},
+    "paper-la": {
+        "dimensions": "3",
+        "network": "vnet",
+        "patch": (112, 112, 80),
+        "batch": 4,
+        "normalise": "zscore",
+        "spacing": (0.0, 0.0, 0.0),
+        "stage1_share": 2000 / 17000,
+        "buffers": "own",
+        "teacher_mode": "train",
+        "optimiser": "sgd",
+        "lr": 0.01,
+        "weight_decay": 1e-4,
+        "schedule": "step-2500",
+        "new_optimiser": True,
+        "augment": "paper-la",
+        "foreground": 0.0,
+        "precision": "float32",
+    },
+    "paper-acdc": {
+        "dimensions": "2",
+        "network": "unet2d",
+        "patch": (256, 256),
+        "batch": 12,
+        "normalise": "minmax",
+        "stage1_share": 10000 / 40000,
+        "loss": "ce-dice-squared",
+        "buffers": "average",
+        "teacher_mode": "train",
+        "optimiser": "sgd",
+        "lr": 0.01,
+        "weight_decay": 1e-4,
+        "schedule": "constant",
+        "augment": "paper-acdc",
+        "foreground": 0.0,
+        "precision": "float32",
+    },
+    "paper-pancreas": {
+        "dimensions": "3",
+        "network": "vnet-instance",
+        "patch": (96, 96, 96),
+        "batch": 4,
+        "normalise": "none",
+        "spacing": (0.0, 0.0, 0.0),
+        "stage1_share": 60 * 30 / (60 * 30 + 200 * 25),
+        "connectivity": "edge",
+        "optimiser": "adam",
+        "teacher_mode": "train",
+        "buffers": "own",
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "augment": "none",
+        "foreground": 0.0,
+        "precision": "float32",
+    },
+}
+
+
+def settings_table() -> list[dict[str, Any]]:
+    """Return one row a setting (name, default, choices or range, unit, help) for help texts, forms and docs."""
+    import ast
+    import inspect
+
+    helps: dict[str, str] = {}
+    body = ast.parse(inspect.getsource(TrainConfig)).body[0]
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the class above
+    for field, doc in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            helps[ast.unparse(field.target)] = str(doc.value.value)
+    rows = []
+    for name, spec in TrainConfig.model_json_schema()["properties"].items():
+        kinds = [spec, *spec.get("anyOf", ())]
+        found = {key: kind[key] for kind in kinds for key in kind}
+        low = found.get("minimum", found.get("exclusiveMinimum"))
+        high = found.get("maximum", found.get("exclusiveMaximum"))
+        rows.append(
+            {
+                "name": name,
+                "default": TrainConfig.model_fields[name].default,
+                "choices": found.get("enum"),
+                "range": None if low is None and high is None else (low, high),
+                "unit": found.get("unit", ""),
+                "help": helps[name],
+            }
+        )
+    return rows
+
+
+def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """Turn `key=value` strings into settings; a value is read as JSON where it can be, `1,2,3` as a list.
+
+    Raises SettingError for a string without `=`.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise SettingError(f"'{pair}' is no setting; write it as key=value, for example loss=dml.")
+        text = text.strip()
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+            if "," in text:
+                try:
+                    value = json.loads(f"[{text}]")
+                except ValueError:
+                    value = text
+        if text.lower() in ("none", "null", ""):
+            value = None
+        if key.strip() == "dimensions":
+            value = text
+        values[key.strip()] = value
+    return values
+
+
+def make_config(preset: str = "quick", settings: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Return the preset with `settings` laid over it.
+
+    Raises SettingError for an unknown preset or setting, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    values = {**PRESETS[preset], **(settings or {})}
+    for key in values:
+        if key not in TrainConfig.model_fields:
+            raise unknown_name("setting", key, TrainConfig.model_fields)
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "a setting"
+        raise SettingError(
+            f"Setting '{key}' cannot be {values.get(key)!r}: {first['msg'][:1].lower()}{first['msg'][1:]}; "
+            "see 'napari-bcp train --help-settings'."
+        ) from None

@@ -1,0 +1,123 @@
+"""What long work reports while it runs: training, prediction and preprocessing are generators of these.
+
+One closed set, told apart by `kind`, each a JSON object a line when written out. Arrays never travel here,
+only paths of files that hold them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+
+class _Event(BaseModel, frozen=True, extra="forbid"):
+    """Base: immutable and strict."""
+
+
+class Progress(_Event):
+    """`done` of `total` things of one `task` are finished; `eta_s` seconds are left, as far as can be told."""
+
+    kind: Literal["progress"] = "progress"
+    task: str
+    done: int
+    total: int
+    case: str | None = None
+    eta_s: float | None = None
+
+
+class Note(_Event):
+    """Something worth a reader's attention that stops nothing."""
+
+    kind: Literal["note"] = "note"
+    text: str
+    case: str | None = None
+
+
+class CaseUnusable(_Event):
+    """A case dropped out; `reason` is the sentence to show."""
+
+    kind: Literal["unusable"] = "unusable"
+    case: str
+    reason: str
+
+
+class Planned(_Event):
+    """A run begins or goes on: its plan, its settings and how many cases of each sort it has."""
+
+    kind: Literal["planned"] = "planned"
+    run: str
+    plan: dict[str, object]
+    settings: dict[str, object]
+    labelled: int
+    unlabelled: int
+    step: int
+
+
+class Step(_Event):
+    """One optimiser step. `share` is the part of the budget used (0 to 1), `agreement` Dice(teacher, student)."""
+
+    kind: Literal["step"] = "step"
+    step: int
+    stage: Literal[1, 2]
+    loss: float
+    lr: float
+    elapsed_s: float
+    steps_per_s: float
+    share: float
+    eta_s: float | None = None
+    agreement: float | None = None
+
+
+class Validated(_Event):
+    """Dice of the teacher on the held-out labelled cases, per class value."""
+
+    kind: Literal["validated"] = "validated"
+    step: int
+    dice: dict[int, float]
+    best: bool
+
+
+class Saved(_Event):
+    """A checkpoint is safely on disk."""
+
+    kind: Literal["saved"] = "saved"
+    step: int
+    path: str
+
+
+class MapMade(_Event):
+    """A case has a new map and pseudo-label.
+
+    quality : per class value, soft Dice confidence (a rank, not a Dice); None where the class is not predicted
+    entropy : mean predictive entropy over the predicted foreground's surroundings, nats
+    volume_ml : per class value, volume of the pseudo-label
+    islands : per class value, number of components that the clean-up removed
+    """
+
+    kind: Literal["map"] = "map"
+    case: str
+    run: str
+    step: int
+    map_path: str
+    pseudo_path: str
+    quality: dict[int, float | None]
+    entropy: float
+    volume_ml: dict[int, float]
+    islands: dict[int, int]
+    seconds: float
+
+
+class Finished(_Event):
+    """The work ended. `reason` is why: the budget, a request, or nothing left to do."""
+
+    kind: Literal["finished"] = "finished"
+    reason: Literal["budget", "stopped", "done"]
+    step: int = 0
+    elapsed_s: float = 0.0
+
+
+Event = Annotated[
+    Progress | Note | CaseUnusable | Planned | Step | Validated | Saved | MapMade | Finished,
+    Field(discriminator="kind"),
+]
