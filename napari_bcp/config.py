@@ -64,19 +64,27 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     width: Annotated[int | None, Field(ge=2, le=128)] = None
     """Channels of the network's first level."""
     spacing: Annotated[tuple[float, ...] | None, Field(json_schema_extra=_unit("mm"))] = None
-    """Voxel size that scans are resampled to for the network, along x, y, z."""
+    """Voxel size that scans are resampled to for the network, along x, y, z; 0 keeps the scan's own."""
     patch: Annotated[tuple[int, ...] | None, Field(json_schema_extra=_unit("voxels"))] = None
     """Size of the block that the network sees at once, along x, y, z."""
     batch: Annotated[int | None, Field(ge=1, le=64)] = None
-    """Mixed images a step; a two-way step makes half of them inward, half outward."""
+    """Mixed images a step; in stage 2 half of them inward, half outward."""
+    stage1_batch: Annotated[int | None, Field(ge=1, le=64)] = None
+    """Images a step in stage 1; the same as batch when empty."""
     normalise: Literal["auto", "zscore", "minmax", "ct", "none"] = "auto"
     """How intensities are scaled: per scan (zscore, minmax), by fixed CT windows (ct), or not at all."""
+    fit: Literal["spacing", "resize"] = "spacing"
+    """Bring scans to one voxel size (spacing), or every slice to the block's size by nearest neighbour (resize)."""
 
     # -- the method (Bai et al., CVPR 2023) ------------------------------------------------------------------
     stage1_share: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of the budget that trains on labelled scans alone before unlabelled ones join."""
-    mixing: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of steps whose images are mixed; the others show whole labelled blocks."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of steps that mix images, at the start; the other steps show labelled blocks as they are."""
+    mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of steps that mix images, at the end; in between it grows with time."""
+    stage1_regions: bool = True
+    """In stage 1, take the loss of both parts of a mixed image by themselves, or of the image as a whole."""
     direction: Literal["both", "in", "out"] = "both"
     """Paste unlabelled into labelled (in), labelled into unlabelled (out), or both."""
     mask: Literal["box", "contact", "random"] = "box"
@@ -91,6 +99,12 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Statistics of the teacher's normalisation: moved by its own passes, or averaged from the student."""
     teacher_mode: Literal["train", "eval"] = "eval"
     """Whether the teacher labels with dropout and batch statistics (train) or without (eval)."""
+    teacher_from_start: bool = True
+    """Let the teacher follow the student in stage 1 too, or start it as its copy in stage 2."""
+    joint_passes: bool = True
+    """Send inward and outward mixes through the network together, or one after the other."""
+    predict_with: Literal["teacher", "student"] = "teacher"
+    """The network that makes maps."""
     components: Literal["largest", "all"] = "largest"
     """Keep the largest connected component of each class of a pseudo-label, or all of them."""
     connectivity: Literal["face", "edge", "corner"] = "corner"
@@ -144,7 +158,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     augment: Literal["auto", "strong", "light", "paper-la", "paper-acdc", "none"] = "auto"
     """How blocks are varied: auto chooses strong."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of blocks that are centred on a labelled (or pseudo-labelled) structure."""
+    """Share of blocks that are centred on a structure, or on where labelled scans have one."""
+    unlabelled_crop: Literal["random", "centre"] = "random"
+    """Where blocks of unlabelled scans are cut."""
 
     # -- speed ------------------------------------------------------------------------------------------------
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -163,6 +179,17 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Seconds between two checkpoints."""
 
 
+_PAPER: dict[str, Any] = {
+    "mixing": 1.0,
+    "mixing_late": 1.0,
+    "teacher_mode": "train",
+    "teacher_from_start": False,
+    "joint_passes": False,
+    "predict_with": "student",
+    "foreground": 0.0,
+    "precision": "float32",
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "quality": {"stage1_share": 0.3, "ema": 0.995},
@@ -173,17 +200,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 4,
         "normalise": "zscore",
         "spacing": (0.0, 0.0, 0.0),
+        "stage1_batch": 2,
+        **_PAPER,
+        "stage1_regions": False,
         "stage1_share": 2000 / 17000,
         "buffers": "own",
-        "teacher_mode": "train",
         "optimiser": "sgd",
         "lr": 0.01,
         "weight_decay": 1e-4,
         "schedule": "step-2500",
         "new_optimiser": True,
         "augment": "paper-la",
-        "foreground": 0.0,
-        "precision": "float32",
     },
     "paper-acdc": {
         "dimensions": "2",
@@ -191,17 +218,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patch": (256, 256),
         "batch": 12,
         "normalise": "minmax",
+        "fit": "resize",
+        "stage1_batch": 6,
+        **_PAPER,
         "stage1_share": 10000 / 40000,
         "loss": "ce-dice-squared",
         "buffers": "average",
-        "teacher_mode": "train",
         "optimiser": "sgd",
         "lr": 0.01,
         "weight_decay": 1e-4,
         "schedule": "constant",
         "augment": "paper-acdc",
-        "foreground": 0.0,
-        "precision": "float32",
     },
     "paper-pancreas": {
         "dimensions": "3",
@@ -210,17 +237,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 4,
         "normalise": "none",
         "spacing": (0.0, 0.0, 0.0),
+        "stage1_batch": 2,
+        **_PAPER,
+        "stage1_regions": False,
+        "unlabelled_crop": "centre",
         "stage1_share": 60 * 30 / (60 * 30 + 200 * 25),
         "connectivity": "edge",
         "optimiser": "adam",
-        "teacher_mode": "train",
         "buffers": "own",
         "lr": 1e-3,
         "weight_decay": 0.0,
         "schedule": "constant",
         "augment": "none",
-        "foreground": 0.0,
-        "precision": "float32",
     },
 }
 

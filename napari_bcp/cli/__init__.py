@@ -1,0 +1,9 @@
+"""The command `napari-bcp`: the verbs of napari_bcp.api, no window.
+
+main.py       one function a command, in the order of the work
+console.py    what a command shows: bars, plain lines or JSON lines
+leaving.py    how a command ends: Ctrl-C, errors, exit codes
+doctor.py     what this computer offers
+demo.py       the whole way on scans that the package makes itself
+sheet.py      the contact sheet
+"""

@@ -1,0 +1,354 @@
+"""The commands, in the order of the work: one function each, which calls a verb of napari_bcp.api and shows it.
+
+What is heavy is imported inside the functions, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_bcp.cli.console import Display, Outcome, duration, follow, open_display, reporter
+from napari_bcp.cli.leaving import ALL_SKIPPED, INTERRUPTED, break_off_on_signals, exit_code_of, stop_on_signals
+from napari_bcp.cli.tables import case_rows, print_table, run_rows, setting_rows
+from napari_bcp.errors import SettingError
+
+app = typer.Typer(
+    name="napari-bcp",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PoolArgument = Annotated[Path, typer.Argument(metavar="POOL", help="Folder that holds the cohort's state.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda:N.")]
+
+
+def main() -> None:
+    """Run the command line and leave with one of the exit codes that docs/exit-codes.md lists."""
+    break_off_on_signals()
+    try:
+        app()
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the one place where every error becomes a sentence
+        sys.exit(exit_code_of(error))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"napari-bcp {version('napari-bcp')}")
+        raise typer.Exit
+
+
+def _show_settings(wanted: bool) -> None:
+    if wanted:
+        from napari_bcp.config import PRESETS
+
+        print_table(setting_rows())
+        typer.echo(f"\nPresets: {', '.join(PRESETS)}.")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """From a handful of outlined CT or MR scans to masks for a whole cohort.
+
+    The usual way: [bold]new[/], [bold]train[/], [bold]predict[/], [bold]status[/]; mend the masks that need it,
+    [bold]accept[/] them, and [bold]train[/] again. [bold]demo[/] shows it all on scans that it makes itself.
+    """
+
+
+@app.command()
+def new(
+    pool: PoolArgument,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the scans (.nii, .nii.gz); they stay there.")],
+    labels: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the masks, named as the scans.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='Names of the classes, as JSON: {"1": "liver"}.')
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a pool from a folder of scans and the masks that there are.
+
+    Example: [bold]napari-bcp new POOL --images scans --labels masks[/]
+    """
+    from napari_bcp import api
+    from napari_bcp.events import CaseUnusable, Note
+
+    with open_display(as_json) as display:
+        with api.new_pool(pool, images, labels, classes, progress=reporter("read", display)) as made:
+            counts, notes, unusable = made.counts(), made.notes, made.cases("unusable")
+        for text in notes:
+            display.show(Note(text=text))
+        for case in unusable:
+            display.show(CaseUnusable(case=case.name, reason=case.reason))
+        display.say(f"The pool {pool} has {_counted(counts)}. Next: {_again('train', pool)}")
+    if unusable and len(unusable) == sum(counts.values()):
+        raise typer.Exit(ALL_SKIPPED)
+
+
+@app.command()
+def status(
+    pool: PoolArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+) -> None:
+    """Show what a pool holds, and which cases need a look first.
+
+    Example: [bold]napari-bcp status POOL[/]
+    """
+    from napari_bcp import api
+
+    found = api.status(pool)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    names = ", ".join(str(name) for name in found["classes"])
+    typer.echo(f"{found['root']}: {_counted(found['counts'])}; classes: {names or 'none yet'}")
+    for rows in (run_rows(found["runs"]), case_rows(found["cases"])):
+        if rows:
+            typer.echo()
+            print_table(rows)
+    if len(found["cases"]) > len(rows):
+        typer.echo(f"and {len(found['cases']) - len(rows)} more; --json lists them all")
+
+
+@app.command()
+def train(
+    pool: PoolArgument,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="A set of settings, by default quick.")] = None,
+    minutes: Annotated[float | None, typer.Option(metavar="M", help="Time to train for, by default 5.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps to train for, instead of a time.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
+    device: DeviceOption = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run; else the last one goes on.")] = False,
+    as_json: JsonOption = False,
+    help_settings: Annotated[
+        bool, typer.Option("--help-settings", callback=_show_settings, is_eager=True, help="List settings and presets.")
+    ] = False,
+) -> None:
+    """Train on a pool, or go on with its last run. Ctrl-C stops and keeps the work.
+
+    Example: [bold]napari-bcp train POOL --minutes 30 --set loss=dml[/]
+    """
+    if minutes is not None and steps is not None:
+        raise SettingError("Give --minutes or --steps, not both.")
+    from napari_bcp import api
+    from napari_bcp.config import parse_assignments
+
+    with open_display(as_json) as display, stop_on_signals() as stop:
+        events = api.train(
+            pool,
+            preset=preset,
+            minutes=minutes,
+            steps=steps,
+            settings=parse_assignments(settings or ()),
+            device=device,
+            fresh=fresh,
+            stop=stop,
+        )
+        outcome = follow(events, display, stop)
+        if outcome.finished:
+            steps_done, took = outcome.finished.step, duration(outcome.finished.elapsed_s)
+            display.say(f"Trained {steps_done} steps in {took}. Next: {_again('predict', pool)}")
+        _leave_if_stopped(outcome, display, _again("train", pool))
+
+
+@app.command()
+def predict(
+    pool: PoolArgument,
+    cases: Annotated[list[str] | None, typer.Argument(metavar="[CASE]...", help="Only these; else all.")] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the maps and pseudo-labels of a pool's cases with the trained teacher.
+
+    Example: [bold]napari-bcp predict POOL[/]
+    """
+    from napari_bcp import api
+
+    with open_display(as_json) as display, stop_on_signals() as stop:
+        outcome = follow(api.predict(pool, cases or None, device=device, stop=stop), display, stop)
+        _leave_if_stopped(outcome, display, _again("predict", pool, *(cases or ())))
+        display.say(f"{_made(outcome)}. Next: {_again('status', pool)}")
+    _leave_if_all_skipped(outcome)
+
+
+@app.command()
+def segment(
+    source: Annotated[Path, typer.Argument(metavar="POOL_OR_CHECKPOINT", help="A trained pool or a checkpoint file.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Scans, which need be in no pool.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder that the masks are written to.")],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write the map of each class too.")] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Segment scans with the teacher of a pool or a checkpoint.
+
+    Example: [bold]napari-bcp segment POOL new/*.nii.gz -o masks[/]
+    """
+    from napari_bcp import api
+
+    with open_display(as_json) as display, stop_on_signals() as stop:
+        events = api.segment(source, images, out, probabilities=probabilities, device=device, stop=stop)
+        outcome = follow(events, display, stop)
+        _leave_if_stopped(outcome, display, "the same command")
+        display.say(f"{_made(outcome)} in {out}")
+    _leave_if_all_skipped(outcome)
+
+
+@app.command()
+def accept(
+    pool: PoolArgument,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Name of the case.")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="The mask, on the scan's grid.")],
+) -> None:
+    """Take a mask as confirmed for a case.
+
+    Example: [bold]napari-bcp accept POOL patient-07 mended.nii.gz[/]
+    """
+    from napari_bcp import api
+
+    typer.echo(f"{case} is accepted, version {api.accept(pool, case, mask)}.")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS_DIR", help="Folder of the masks to measure.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH_DIR", help="Folder of the true masks, named the same.")],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line a case and class.")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Measure as publications on BCP do, in voxels.")] = False,
+) -> None:
+    """Measure masks against the truth: overlap, and distances in mm.
+
+    Example: [bold]napari-bcp evaluate masks truth --csv table.csv[/]
+    """
+    from napari_bcp import api
+    from napari_bcp.events import CaseUnusable
+
+    with open_display() as display:
+        report = api.evaluate(predictions, truth, paper=paper, progress=reporter("measure", display))
+        for case, reason in report.refused.items():
+            display.show(CaseUnusable(case=case, reason=reason))
+        for case in report.missing:
+            display.show(CaseUnusable(case=case, reason="there is no prediction of this name"))
+    if json_file:
+        report.to_json(json_file)
+    if csv_file:
+        report.to_csv(csv_file)
+    print_table(report.summary_rows())
+    if not report.rows:
+        raise typer.Exit(ALL_SKIPPED)
+
+
+@app.command()
+def export(
+    pool: PoolArgument,
+    dest: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    layout: Annotated[Literal["plain", "nnunet"], typer.Option(help="How to lay the files out.")] = "plain",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a pool's masks and pseudo-labels to a folder for other programs.
+
+    Example: [bold]napari-bcp export POOL Dataset001_Liver --layout nnunet[/]
+    """
+    from napari_bcp import api
+
+    with open_display(as_json) as display:
+        counts = api.export(pool, dest, layout, progress=reporter("write", display))
+        display.say(f"{dest} has {_counted(counts, 'files')}")
+
+
+@app.command()
+def relocate(
+    pool: PoolArgument,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Folder where the scans were.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder where they are now.")],
+) -> None:
+    """Tell a pool that its scans have moved.
+
+    Example: [bold]napari-bcp relocate POOL /old/scans /new/scans[/]
+    """
+    from napari_bcp import api
+
+    typer.echo(f"{api.relocate(pool, old, new)} cases point to {new} now.")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+) -> None:
+    """Tell what this computer offers: device, memory, versions, window system.
+
+    Example: [bold]napari-bcp doctor[/]
+    """
+    from napari_bcp.cli.doctor import facts, sentences
+
+    found = facts()
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        print_table([{"": subject, " ": remark} for subject, remark in sentences(found)])
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for everything that it writes.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 1.0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Show the whole way on scans that it makes itself: new, train, predict, evaluate, pictures.
+
+    Example: [bold]napari-bcp demo[/]
+    """
+    from napari_bcp.cli.demo import run_demo
+
+    with open_display() as display, stop_on_signals() as stop:
+        run_demo(folder, minutes, device, display, stop)
+
+
+def _again(command: str, *arguments: object) -> str:
+    """Return a command line that can be pasted into a shell."""
+    return shlex.join(["napari-bcp", command, *map(str, arguments)])
+
+
+def _counted(counts: Mapping[str, int], things: str = "cases") -> str:
+    """Return "24 cases (4 accepted, 20 unlabelled)" for counts by kind."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f"{sum(counts.values())} {things}" + (f" ({kinds})" if kinds else "")
+
+
+def _made(outcome: Outcome) -> str:
+    """Return how many cases were segmented and left out."""
+    left_out = f", {len(outcome.skipped)} left out" if outcome.skipped else ""
+    return f"{len(outcome.made)} cases segmented{left_out}"
+
+
+def _leave_if_stopped(outcome: Outcome, display: Display, again: str) -> None:
+    """End the command, having said how to go on, if the user stopped it."""
+    if outcome.stopped:
+        display.say(f"Stopped; all work up to here is kept. Go on with: {again}")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _leave_if_all_skipped(outcome: Outcome) -> None:
+    """End the command with an error code if there was something to do and none of it could be done."""
+    if outcome.skipped and not outcome.made:
+        raise typer.Exit(ALL_SKIPPED)

@@ -1,0 +1,96 @@
+"""Results as tables: rows of text from what the verbs return, and one way to print them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_CASES_SHOWN = 40
+_WIDTH_WITHOUT_TERMINAL = 140
+_FIRST = ("unusable", "draft", "predicted", "unlabelled", "accepted", "excluded")
+
+
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows with the same keys to standard output, the keys as headings."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))  # Text, because [1, 2] would be read as markup
+    Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL).print(table)
+
+
+def setting_rows() -> list[dict[str, str]]:
+    """Return a row for every setting of a training."""
+    from napari_bcp.config import settings_table
+
+    rows = []
+    for setting in settings_table():
+        low, high = setting["range"] or (None, None)
+        if setting["choices"]:
+            values = ", ".join(map(str, setting["choices"]))
+        else:
+            values = " to ".join(f"{limit:.10g}" for limit in (low, high) if limit is not None)
+            values = f"from {values}" if high is None and low is not None else values
+        rows.append(
+            {
+                "setting": setting["name"],
+                "default": _default(setting["default"]),
+                "values": values,
+                "unit": setting["unit"],
+                "meaning": setting["help"],
+            }
+        )
+    return rows
+
+
+def run_rows(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a row for every run of a pool's status."""
+    from napari_bcp.cli.console import duration
+
+    return [
+        {
+            "run": str(run["id"]),
+            "preset": str(run["preset"]),
+            "steps": str(run["step"]),
+            "time": duration(run["elapsed_s"]),
+            "state": str(run["status"]),
+        }
+        for run in runs
+    ]
+
+
+def case_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a row for the cases of a pool's status that need a look first: the unusable, then the least certain."""
+
+    def urgency(case: Mapping[str, Any]) -> tuple[int, float, str]:
+        return _FIRST.index(case["status"]), _lowest(case), case["name"]
+
+    return [
+        {
+            "case": case["name"],
+            "status": case["status"],
+            "confidence": "" if _lowest(case) > 1 else f"{_lowest(case):.2f}",
+            "mask": "" if case["mask_version"] is None else f"version {case['mask_version']}",
+            "remark": case["reason"] or "",
+        }
+        for case in sorted(cases, key=urgency)[:_CASES_SHOWN]
+    ]
+
+
+def _lowest(case: Mapping[str, Any]) -> float:
+    """Return the confidence of the class that is least certain; 2 where nothing is predicted."""
+    return min((value for value in (case["quality"] or {}).values() if value is not None), default=2.0)
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

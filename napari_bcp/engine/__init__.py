@@ -1,0 +1,1 @@
+"""Plan, preprocessing, sampling, training, checkpoints, prediction: the only place that trains."""

@@ -1,0 +1,162 @@
+"""Varying blocks: where and how they are cut, and how their intensities change.
+
+Drawing is apart from applying: every random number comes from the generator that is passed in.
+Blocks are (x, y, z); in two dimensions z is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+Augmentation = Literal["strong", "light", "paper-la", "paper-acdc", "none"]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """How strongly shapes vary: rotation in degrees, scale as a factor up and down, elastic shift in voxels."""
+
+    rotation: float
+    scale: float
+    elastic: float
+
+
+WARPS = {"strong": Warp(rotation=20.0, scale=1.25, elastic=3.0), "light": Warp(rotation=8.0, scale=1.1, elastic=0.0)}
+
+
+def cut_plain(array: NDArray[Any], start: Sequence[int], block: Sequence[int]) -> Tensor:
+    """Cut a block at whole voxels; what lies outside the array is zero. Returns a float32 or uint8 tensor."""
+    out = np.zeros(tuple(block), dtype=np.uint8 if array.dtype == np.uint8 else np.float32)
+    inside = [slice(max(s, 0), min(s + b, n)) for s, b, n in zip(start, block, array.shape, strict=True)]
+    if all(i.stop > i.start for i in inside):
+        place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
+        out[place] = array[tuple(inside)]
+    return torch.from_numpy(out)
+
+
+def draw_matrix(rng: np.random.Generator, warp: Warp, spacing: Sequence[float], dimensions: int) -> NDArray[np.float64]:
+    """Draw a 3×3 matrix from block offsets to scan offsets, both in voxels: rotation and scale in mm.
+
+    In two dimensions it turns and scales within the slice only.
+    """
+    limit = math.radians(warp.rotation)
+    angles = rng.uniform(-limit, limit, 3)
+    factors = np.exp(rng.uniform(-1, 1, 4) * math.log(warp.scale))
+    if dimensions == 2:
+        angles[:2] = 0
+    else:
+        angles[:2] *= 0.5  # scans lie on a table: they are turned less about x and y than about z
+    scale = np.array([factors[0] * factors[k + 1] ** 0.4 for k in range(3)])
+    if dimensions == 2:
+        scale[2] = 1.0
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        i, j = [(1, 2), (0, 2), (0, 1)][axis]
+        one = np.eye(3)
+        one[i, i] = one[j, j] = math.cos(angle)
+        one[i, j], one[j, i] = -math.sin(angle), math.sin(angle)
+        turn = turn @ one
+    size = np.asarray(spacing, dtype=float)
+    matrix: NDArray[np.float64] = np.diag(1 / size) @ turn @ np.diag(scale) @ np.diag(size)
+    return matrix
+
+
+def draw_shifts(rng: np.random.Generator, warp: Warp, block: Sequence[int]) -> Tensor | None:
+    """Draw a smooth displacement field in voxels, (x, y, z, 3), in two of three cases; else None."""
+    if warp.elastic <= 0 or rng.random() < 1 / 3:
+        return None
+    knots = [max(2, min(5, b // 12 + 2)) if b > 1 else 1 for b in block]
+    amplitude = rng.uniform(0, warp.elastic)
+    coarse = rng.standard_normal((1, 3, *knots)).astype(np.float32) * amplitude
+    for axis, b in enumerate(block):
+        if b == 1:
+            coarse[:, axis] = 0
+    fine = F.interpolate(torch.from_numpy(coarse), size=tuple(block), mode="trilinear", align_corners=True)
+    return fine[0].permute(1, 2, 3, 0)
+
+
+def cut_warped(
+    image: NDArray[Any],
+    labels: NDArray[np.uint8] | None,
+    centre: NDArray[np.float64],
+    matrix: NDArray[np.float64],
+    shifts: Tensor | None,
+    block: Sequence[int],
+) -> tuple[Tensor, Tensor | None]:
+    """Cut a block around `centre` (voxels) through `matrix` and `shifts`; outside the scan its border goes on.
+
+    Only the part of the scan that the block touches is read. Returns float32 and uint8 tensors of shape `block`.
+    """
+    half = (np.asarray(block) - 1) / 2
+    reach = np.abs(matrix) @ half + 1.5 + (float(shifts.abs().max()) if shifts is not None else 0.0)
+    limit = np.asarray(image.shape) - 1
+    low = np.clip(np.floor(centre - reach), 0, limit).astype(int)
+    high = np.clip(np.ceil(centre + reach), 0, limit).astype(int) + 1
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    axes = [torch.arange(b, dtype=torch.float32) - h for b, h in zip(block, half, strict=True)]
+    turned = torch.from_numpy(matrix.astype(np.float32))
+    grid = (
+        axes[0][:, None, None, None] * turned[:, 0]
+        + axes[1][None, :, None, None] * turned[:, 1]
+        + axes[2][None, None, :, None] * turned[:, 2]
+    )
+    if shifts is not None:
+        grid = grid + shifts
+    grid = grid + torch.from_numpy((centre - low).astype(np.float32))
+    size = torch.tensor([max(b - a - 1, 1) for a, b in zip(low, high, strict=True)], dtype=torch.float32)
+    # grid_sample counts axes backwards and from -1 to 1.
+    grid = (grid * (2 / size) - 1).flip(-1)[None]
+    source = torch.from_numpy(np.asarray(image[part], dtype=np.float32))[None, None]
+    cut = F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]
+    if labels is None:
+        return cut, None
+    truth = torch.from_numpy(np.asarray(labels[part], dtype=np.float32))[None, None]
+    cut_labels = F.grid_sample(truth, grid, mode="nearest", padding_mode="border", align_corners=True)[0, 0]
+    return cut, cut_labels.to(torch.uint8)
+
+
+def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.0) -> Tensor:
+    """Vary contrast, brightness, gamma, bias field, noise and sharpness of one block (x, y, z); returns a new one."""
+    out = image * float(np.exp(rng.uniform(-0.3, 0.3) * strength)) + float(rng.uniform(-0.3, 0.3) * strength)
+    if rng.random() < 0.4 * strength:
+        low, high = float(out.min()), float(out.max())
+        span = max(high - low, 1e-6)
+        out = ((out - low) / span).clamp_(min=0).pow(float(np.exp(rng.uniform(-0.5, 0.5)))) * span + low
+    if rng.random() < 0.3 * strength:
+        knots = [3 if n > 1 else 1 for n in out.shape]
+        coarse = torch.from_numpy(rng.uniform(-0.25, 0.25, (1, 1, *knots)).astype(np.float32))
+        out = out * torch.exp(F.interpolate(coarse, size=out.shape, mode="trilinear", align_corners=True)[0, 0])
+    if rng.random() < 0.2 * strength:
+        kernel = tuple(3 if n > 2 else 1 for n in out.shape)
+        blurred = F.avg_pool3d(
+            out[None, None], kernel, stride=1, padding=tuple(k // 2 for k in kernel), count_include_pad=False
+        )[0, 0]
+        out = out + float(rng.uniform(0.3, 1.0)) * (blurred - out)
+    if rng.random() < 0.3 * strength:
+        noise = torch.from_numpy(rng.standard_normal(tuple(out.shape), dtype=np.float32))
+        out = out + noise * float(rng.uniform(0, 0.15))
+    return out
+
+
+def turn_and_flip(rng: np.random.Generator, *blocks: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Turn all blocks alike by a random multiple of 90° in x, y, then flip one of these axes (as published)."""
+    quarter, axis = int(rng.integers(4)), int(rng.integers(2))
+    return tuple(None if b is None else torch.rot90(b, quarter, (0, 1)).flip(axis).contiguous() for b in blocks)
+
+
+def turn_by_degrees(rng: np.random.Generator, *blocks: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Turn all blocks alike by a whole angle in [−20°, 20°) in x, y, by nearest neighbour (as published)."""
+    angle = int(rng.integers(-20, 20))
+    return tuple(
+        None if b is None else torch.from_numpy(ndimage.rotate(b.numpy(), angle, axes=(0, 1), order=0, reshape=False))
+        for b in blocks
+    )

@@ -1,0 +1,154 @@
+"""Scans on the network's grid, on disk, made once and memory-mapped after."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_bcp.engine.plan import Plan
+from napari_bcp.files import atomic_path
+from napari_bcp.scans import Grid, read_mask, read_scan
+from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """A case as training needs it: its scan's file and, when labelled, its mask's."""
+
+    name: str
+    scan: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case on the network's grid: image (x, y, z) float16 or float32, labels (x, y, z) uint8 channel numbers.
+
+    seeds : voxels (n, 3) of structures, at most 5,000 a class, drawn evenly; empty when unlabelled.
+    """
+
+    name: str
+    image: NDArray[Any]
+    labels: NDArray[np.uint8] | None
+    seeds: tuple[NDArray[np.int32], ...]
+
+
+def network_shape(plan: Plan, grid: Grid) -> tuple[int, ...]:
+    """Return the shape of a scan on the network's grid."""
+    if plan.fit == "resize":
+        return (plan.patch[0], plan.patch[1], grid.shape[2])
+    target = [wanted or own for wanted, own in zip(plan.spacing, grid.spacing, strict=True)]
+    return new_shape(grid.shape, grid.spacing, target)
+
+
+def to_network(plan: Plan, voxels: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """Normalise a scan (x, y, z) and bring it to the network's grid."""
+    shape = network_shape(plan, grid)
+    if plan.fit == "resize":
+        image = np.asarray(resample_nearest(voxels, shape), dtype=np.float32)
+    else:
+        image = resample_linear(voxels, shape)
+    return normalise(plan, image, voxels)
+
+
+def normalise(plan: Plan, image: NDArray[np.float32], voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale intensities of `image` by the statistics of the whole scan `voxels` as the plan says."""
+    if plan.normalise == "none":
+        return image
+    if plan.normalise == "ct":
+        low, high, mean, sd = plan.ct_window
+        return ((np.clip(image, low, high) - mean) / sd).astype(np.float32)
+    if plan.normalise == "minmax":
+        low, high = float(voxels.min()), float(voxels.max())
+        return ((image - low) / ((high - low) or 1.0)).astype(np.float32)
+    mean, sd = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
+    return ((image - mean) / (sd or 1.0)).astype(np.float32)
+
+
+class Cache:
+    """Prepared cases under `folder`, one pair of files a case and plan.
+
+    A file's name holds a key of the plan, the source's path, size and time of change, so that a changed scan, mask
+    or plan is prepared anew. The folder can be deleted at any time.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, classes: Collection[int]) -> None:
+        self.folder = folder / plan.grid_key
+        self.plan = plan
+        self.classes = tuple(classes)
+
+    def get(self, case: CaseFiles) -> Prepared:
+        """Return the prepared case, preparing it first where needed.
+
+        Raises ScanError or MaskError when a file cannot be used.
+        """
+        image_file = self.folder / f"{case.name}.{_key(case.scan)}.image.npy"
+        labels_file = None
+        if case.mask is not None:
+            labels_file = self.folder / f"{case.name}.{_key(case.scan, case.mask)}.labels.npy"
+        image = _load(image_file)
+        labels = _load(labels_file) if labels_file is not None else None
+        if image is None or (labels_file is not None and labels is None):
+            self._prepare(case, image_file if image is None else None, labels_file)
+            image = _load(image_file)
+            labels = _load(labels_file) if labels_file is not None else None
+        assert image is not None  # noqa: S101 - written a line above
+        return Prepared(case.name, image, labels, _seeds(labels, len(self.plan.classes)))
+
+    def _prepare(self, case: CaseFiles, image_file: Path | None, labels_file: Path | None) -> None:
+        scan = read_scan(case.scan)
+        shape = network_shape(self.plan, scan.grid)
+        if labels_file is not None and case.mask is not None:
+            mask = read_mask(case.mask, scan.grid, classes=self.classes)
+            channels = np.zeros(256, dtype=np.uint8)
+            channels[list(self.plan.classes)] = np.arange(1, len(self.plan.classes) + 1)
+            labels = channels[mask.voxels]
+            if self.plan.fit == "resize":
+                small = np.asarray(resample_nearest(labels, shape), dtype=np.uint8)
+            else:
+                small = resample_labels(labels, shape, len(self.plan.classes) + 1)
+            _save(labels_file, small)
+        if image_file is not None:
+            # Half precision holds a normalised image; values as they are in the file may need all of it.
+            kind = np.float32 if self.plan.normalise == "none" else np.float16
+            _save(image_file, to_network(self.plan, scan.voxels, scan.grid).astype(kind))
+
+
+def _key(*files: Path) -> str:
+    parts = []
+    for file in files:
+        facts = file.stat()
+        parts.append(f"{file.resolve()}|{facts.st_size}|{facts.st_mtime_ns}")
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _save(target: Path, array: NDArray[Any]) -> None:
+    with atomic_path(target) as part, part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _load(file: Path) -> NDArray[Any] | None:
+    """Map a cached array, or return None when it is missing or torn."""
+    try:
+        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.ndim == 3 else None
+
+
+def _seeds(labels: NDArray[np.uint8] | None, classes: int) -> tuple[NDArray[np.int32], ...]:
+    if labels is None:
+        return ()
+    found = []
+    for channel in range(1, classes + 1):
+        flat = np.flatnonzero(labels == channel)
+        flat = flat[:: max(1, len(flat) // 5000)]
+        if len(flat):
+            found.append(np.stack(np.unravel_index(flat, labels.shape), axis=1).astype(np.int32))
+    return tuple(found)

@@ -1,0 +1,67 @@
+"""Checkpoints: everything a run needs to go on, and everything a map needs, in one file.
+
+Only tensors, numbers and strings are stored and `torch.load(weights_only=True)` reads them: nothing in a
+checkpoint can run code. The last one before the newest is kept, in case the newest cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_bcp.errors import CheckpointError
+from napari_bcp.files import atomic_path
+
+VERSION = 1
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint atomically; a `last.pt` that is there becomes `previous.pt`."""
+    with atomic_path(path) as part:
+        torch.save({"napari_bcp": VERSION, **content}, part)
+        if path.name == LAST and path.exists():
+            with suppress(OSError):
+                previous = path.with_name(PREVIOUS)
+                part_of_previous = path.with_name(".previous.tmp")
+                part_of_previous.unlink(missing_ok=True)
+                os.link(path, part_of_previous)
+                os.replace(part_of_previous, previous)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises CheckpointError when it is missing, torn, no checkpoint of ours, or of a newer version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint {path}; train first with 'napari-bcp train'.", path=path) from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        raise CheckpointError(
+            f"{path} is torn or is no checkpoint; use an older one from the same folder or train again.", path=path
+        ) from None
+    if not isinstance(content, dict) or not isinstance(content.get("napari_bcp"), int):
+        raise CheckpointError(f"{path} is no checkpoint of napari-bcp; name one from a pool's runs folder.", path=path)
+    if content["napari_bcp"] > VERSION:
+        raise CheckpointError(f"{path} was written by a newer napari-bcp; update napari-bcp to use it.", path=path)
+    return content
+
+
+def load_newest(folder: Path) -> dict[str, Any]:
+    """Read `last.pt` of a run, or `previous.pt` where that cannot be read.
+
+    Raises CheckpointError when neither can.
+    """
+    try:
+        return load(folder / LAST)
+    except CheckpointError:
+        if not (folder / PREVIOUS).exists():
+            raise
+        return load(folder / PREVIOUS)

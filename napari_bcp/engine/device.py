@@ -1,0 +1,61 @@
+"""Which device computes, and in what arithmetic."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from napari_bcp.errors import DeviceError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device for "auto" (a GPU where there is one), "cpu" or "cuda:N".
+
+    Raises DeviceError when it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"'{name}' is no device; use auto, cpu or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"Device '{name}' is not here ({torch.cuda.device_count()} GPUs found); use --device cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"Device '{name}' is not supported; use auto, cpu or cuda:N.")
+    return device
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=4)
+def bfloat16_pays(device: torch.device) -> bool:
+    """Say whether convolutions run at least 1.3 times as fast in bfloat16 as in float32 here.
+
+    On a GPU it asks the driver; on a processor it times one small convolution both ways, since names of
+    instruction sets tell little about speed.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    conv = nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    x = torch.zeros(1, 32, 24, 24, 24).contiguous(memory_format=torch.channels_last_3d)
+    best = {}
+    for enabled in (False, True):
+        times = []
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for _ in range(5):
+                start = time.perf_counter()
+                conv(x)
+                times.append(time.perf_counter() - start)
+        best[enabled] = min(times)
+    return best[False] > 1.3 * best[True]

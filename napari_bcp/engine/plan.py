@@ -1,0 +1,214 @@
+"""The plan: voxel size, block, network and batch, derived from the data and the device.
+
+Nobody has to choose a block size. Two budgets rule: how many voxels a whole scan may have on the network's grid,
+and how many a block. The grid is as coarse as the first asks for and as fine as the smallest structure needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import BaseModel
+
+from napari_bcp.config import TrainConfig
+from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.errors import SettingError
+from napari_bcp.networks import NETWORKS
+
+
+class Plan(BaseModel, frozen=True, extra="forbid"):
+    """Everything that turns a scan into blocks and scores into a map; stored with every run and checkpoint.
+
+    spacing : mm along x, y, z, 0 keeps a scan's own.  patch : voxels along x, y, z, z is 1 in two dimensions.
+    classes : the mask values of the network's channels 1, 2, ….  strides : of the network's levels.
+    blend : how overlapping blocks are weighted.  stride : step between blocks in voxels.
+    ct_window : low, high, mean and SD for normalise = "ct".
+    """
+
+    dimensions: Literal[2, 3]
+    fit: Literal["spacing", "resize"]
+    spacing: tuple[float, float, float]
+    normalise: Literal["zscore", "minmax", "ct", "none"]
+    ct_window: tuple[float, float, float, float]
+    patch: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    blend: Literal["gaussian", "mean"]
+    padding: Literal["edge", "zero"]
+    network: str
+    width: int
+    strides: tuple[tuple[int, ...], ...]
+    classes: tuple[int, ...]
+    batch: int
+    stage1_batch: int
+
+    @property
+    def grid_key(self) -> str:
+        """A short name for how scans are preprocessed; another one means that the cache is made anew."""
+        parts = (self.fit, self.spacing, self.patch[:2] if self.fit == "resize" else 0, self.normalise, self.ct_window)
+        return hashlib.sha256(json.dumps([*parts, self.classes]).encode()).hexdigest()[:12]
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """The block as the network sees it: two or three axes."""
+        return self.patch[: self.dimensions]
+
+
+class _Budget(BaseModel, frozen=True):
+    scan: int
+    block: int
+    batch: int
+
+
+# Voxels of a whole scan and of a block, and blocks a step. The processor's figures keep a step of the quick
+# network near a third of a second on two cores.
+_BUDGETS = {
+    ("cpu", 3): _Budget(scan=300_000, block=205_000, batch=2),
+    ("cpu", 2): _Budget(scan=70_000, block=40_000, batch=8),
+    ("cuda", 3): _Budget(scan=6_000_000, block=1_300_000, batch=4),
+    ("cuda", 2): _Budget(scan=262_144, block=262_144, batch=24),
+}
+
+
+def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, device: torch.device) -> Plan:
+    """Derive the plan.
+
+    classes : the pool's class values without background, one at least.
+    Raises SettingError when settings contradict each other.
+    """
+    dimensions = int(config.dimensions) if config.dimensions != "auto" else choose_dimensions(found)
+    if config.network != "auto":
+        dimensions_of_network = NETWORKS[config.network].dimensions
+        if config.dimensions != "auto" and dimensions_of_network != dimensions:
+            raise SettingError(
+                f"Network '{config.network}' works in {dimensions_of_network} dimensions and setting 'dimensions' is "
+                f"{dimensions}; change one of them."
+            )
+        dimensions = dimensions_of_network
+    budget = _BUDGETS[("cuda" if device.type == "cuda" else "cpu", dimensions)]
+    spacing = _spacing(found, config, budget, dimensions)
+    network = config.network if config.network != "auto" else ("quick" if dimensions == 3 else "quick2d")
+    paper = not network.startswith("quick")
+    patch, strides = _block(found, spacing, config, budget, dimensions, network)
+    normalise = config.normalise if config.normalise != "auto" else ("ct" if found.ct else "zscore")
+    low, _, high, mean, sd = found.foreground
+    halved = any(s > 1 for s in strides[0])
+    batch = config.batch or budget.batch
+    if paper:
+        stride = (18, 18, 4) if dimensions == 3 else (patch[0], patch[1], 1)
+        stride = tuple(min(s, p) for s, p in zip(stride, patch, strict=True))  # type: ignore[assignment]
+    else:
+        stride = tuple(max(1, p // 2) for p in patch)  # type: ignore[assignment]
+    return Plan(
+        dimensions=dimensions,  # type: ignore[arg-type]
+        fit=config.fit,
+        spacing=spacing,
+        normalise=normalise,
+        ct_window=(low, high, mean, sd) if normalise == "ct" else (0.0, 0.0, 0.0, 1.0),
+        patch=patch,
+        stride=stride,
+        blend="mean" if paper else "gaussian",
+        padding="zero" if paper else "edge",
+        network=network,
+        width=config.width or (NETWORKS[network].width if paper or halved else 16),
+        strides=strides,
+        classes=tuple(sorted(classes)),
+        batch=batch,
+        stage1_batch=config.stage1_batch or batch,
+    )
+
+
+def choose_dimensions(found: Fingerprint) -> int:
+    """Two dimensions where slices are at least three times as thick as their pixels, or few and large; else three."""
+    pixel = min(found.spacing)
+    slices = found.shape[found.spacing.index(max(found.spacing))]
+    thick = max(found.spacing) >= 3 * pixel
+    few = found.shape[2] < 16 and min(found.shape[:2]) >= 4 * found.shape[2]
+    return 2 if (thick and slices < 40) or few else 3
+
+
+def _spacing(
+    found: Fingerprint, config: TrainConfig, budget: _Budget, dimensions: int
+) -> tuple[float, float, float]:
+    if config.fit == "resize":
+        return (0.0, 0.0, 0.0)
+    if config.spacing is not None:
+        if len(config.spacing) not in (2, 3) or any(s < 0 for s in config.spacing):
+            raise SettingError(f"Setting 'spacing' cannot be {config.spacing}; give three sizes in mm, such as 1,1,2.")
+        x, y, z = (*config.spacing, 0.0)[:3]
+        return (x, y, z)
+    axes = range(dimensions)
+    extent = math.prod(found.extent[i] for i in axes)
+    coarse = (extent / budget.scan) ** (1 / dimensions)
+    smallest = min(found.diameters.values(), default=math.inf)
+    # Ten voxels across the smallest structure are enough to draw its border.
+    size = min(coarse, smallest / 10)
+    spacing = [found.spacing[i] if found.spacing[i] > size / 1.2 else size for i in range(3)]
+    if dimensions == 2:
+        spacing[2] = 0.0
+    return (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+
+
+def _block(
+    found: Fingerprint,
+    spacing: tuple[float, float, float],
+    config: TrainConfig,
+    budget: _Budget,
+    dimensions: int,
+    network: str,
+) -> tuple[tuple[int, int, int], tuple[tuple[int, ...], ...]]:
+    """Return the block and the strides of the network's levels."""
+    fixed = NETWORKS[network].fixed_strides
+    if config.patch is not None:
+        if len(config.patch) != dimensions and not (dimensions == 2 and len(config.patch) == 3):
+            raise SettingError(f"Setting 'patch' has {len(config.patch)} sizes; give {dimensions}, such as 96,96,64.")
+        sides = [int(n) for n in config.patch[:dimensions]]
+    else:
+        sides = [
+            max(1, round(found.extent[i] / (spacing[i] or found.spacing[i]))) for i in range(dimensions)
+        ]
+        whole = math.prod(sides) <= budget.block
+        while math.prod(sides) > budget.block:
+            longest = max(range(dimensions), key=lambda i: sides[i])
+            sides[longest] -= 1
+        multiples = [math.prod(level[i] for level in fixed) for i in range(dimensions)] if fixed else [
+            2 ** _halvings(n) for n in sides
+        ]
+        fit = math.ceil if whole else round
+        sides = [max(m, fit(n / m) * m) for n, m in zip(sides, multiples, strict=True)]
+    strides = tuple(tuple(s) for s in fixed) if fixed else _strides(sides, dimensions)
+    for i, side in enumerate(sides):
+        multiple = math.prod(level[i] for level in strides)
+        if side < 1 or side % multiple:
+            raise SettingError(
+                f"Setting 'patch' cannot have a side of {side}; network '{network}' needs multiples of {multiple}."
+            )
+    x, y, z = (*sides, 1)[:3]
+    return (x, y, z), strides
+
+
+def _halvings(side: int) -> int:
+    """Return how often a side is halved: until about five voxels are left, four times at most."""
+    return max(0, min(4, int(math.log2(max(side, 4) / 4))))
+
+
+def _strides(sides: Sequence[int], dimensions: int) -> tuple[tuple[int, ...], ...]:
+    """Return the strides of four levels; the stem halves only blocks large enough to lose nothing by it."""
+    halved = math.prod(sides) > (100_000 if dimensions == 3 else 24_000)
+    left = [min(_halvings(n), (n & -n).bit_length() - 1) for n in sides]
+    levels = []
+    for level in range(4):
+        now = []
+        for axis in range(dimensions):
+            shrink = left[axis] > 0 and (level > 0 or halved)
+            # An axis that can be halved less often than others starts later, when its voxels have become the size
+            # of theirs.
+            shrink = shrink and (left[axis] >= max(left) - 1 or level > 0)
+            now.append(2 if shrink else 1)
+            left[axis] -= shrink
+        levels.append(tuple(now))
+    return tuple(levels)

@@ -1,0 +1,184 @@
+"""Drawing blocks from labelled and unlabelled cases.
+
+Cases come in shuffled passes, each once a pass. A labelled block is centred on a structure (classes in turn, so
+that small ones are seen) or anywhere; an unlabelled one around a place where some labelled scan has a structure,
+at the same relative position, or anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_bcp.config import TrainConfig
+from napari_bcp.engine import augment
+from napari_bcp.engine.cache import CaseFiles, Prepared
+from napari_bcp.engine.plan import Plan
+
+
+@dataclass
+class Deck:
+    """Names dealt in shuffled passes; what joins or leaves does so at once."""
+
+    names: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def update(self, names: list[str]) -> None:
+        """Take over a new list: newcomers join the present pass at a random-free place, its end."""
+        fresh = [n for n in names if n not in set(self.names)]
+        self.names = list(names)
+        keep = set(names)
+        self.left = [n for n in self.left if n in keep] + fresh
+
+    def deal(self, rng: np.random.Generator) -> str:
+        """Return the next name; raises IndexError when there is none at all."""
+        if not self.left:
+            self.left = [self.names[i] for i in rng.permutation(len(self.names))]
+        return self.left.pop()
+
+
+class Sampler:
+    """Blocks for training. All randomness comes from `rng`.
+
+    fetch : returns a prepared case; it may be slow the first time.
+    """
+
+    keep = 128  # prepared cases held open at once; each is a memory map, not an array
+
+    def __init__(
+        self, plan: Plan, config: TrainConfig, rng: np.random.Generator, fetch: Callable[[CaseFiles], Prepared]
+    ) -> None:
+        self.plan, self.config, self.rng = plan, config, rng
+        self.mode: augment.Augmentation = "strong" if config.augment == "auto" else config.augment
+        self.labelled, self.unlabelled = Deck(), Deck()
+        self._files: dict[str, CaseFiles] = {}
+        self._fetch = fetch
+        self._open: OrderedDict[tuple[str, bool], Prepared] = OrderedDict()
+
+    def set_cases(self, labelled: list[CaseFiles], unlabelled: list[CaseFiles]) -> None:
+        """Say which cases there are now; files may have changed."""
+        files = {c.name: c for c in [*labelled, *unlabelled]}
+        for key in [k for k in self._open if files.get(k[0]) != self._files.get(k[0])]:
+            del self._open[key]
+        self._files = files
+        self.labelled.update([c.name for c in labelled])
+        self.unlabelled.update([c.name for c in unlabelled])
+
+    def draw_labelled(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return images (count, 1, *block) float32 without intensity changes and labels (count, *block) int64."""
+        drawn = [self._labelled_block() for _ in range(count)]
+        return self._stack([i for i, _ in drawn]), self._stack([t for _, t in drawn])[:, 0].long()
+
+    def draw_unlabelled(self, count: int) -> Tensor:
+        """Return images (count, 1, *block) float32 without intensity changes."""
+        return self._stack([self._unlabelled_block() for _ in range(count)])
+
+    def vary(self, images: Tensor) -> Tensor:
+        """Return images (count, 1, *block) with their intensities varied, each by itself."""
+        if self.mode not in ("strong", "light"):
+            return images
+        strength = 1.0 if self.mode == "strong" else 0.5
+        shape = self.plan.patch
+        varied = [augment.vary_intensity(self.rng, one.reshape(shape), strength) for one in images]
+        return torch.stack(varied).reshape(images.shape)
+
+    # -- one block --------------------------------------------------------------------------------------------
+
+    def _labelled_block(self) -> tuple[Tensor, Tensor]:
+        case = self._get(self.labelled.deal(self.rng))
+        assert case.labels is not None  # noqa: S101 - the deck holds labelled cases only
+        seed = self._seed(case) if self.rng.random() < self.config.foreground else None
+        image, labels = self._cut(case, seed)
+        assert labels is not None  # noqa: S101
+        return image, labels
+
+    def _unlabelled_block(self) -> Tensor:
+        case = self._get(self.unlabelled.deal(self.rng))
+        if self.config.unlabelled_crop == "centre":
+            start = [(n - b) // 2 for n, b in zip(case.image.shape, self.plan.patch, strict=True)]
+            return augment.cut_plain(case.image, start, self.plan.patch)
+        seed = None
+        if self.rng.random() < self.config.foreground:
+            guide = self._get(self.labelled.names[int(self.rng.integers(len(self.labelled.names)))])
+            place = self._seed(guide)
+            if place is not None:
+                seed = (place + 0.5) / np.array(guide.image.shape) * np.array(case.image.shape) - 0.5
+        return self._cut(case, seed)[0]
+
+    def _cut(self, case: Prepared, seed: NDArray[np.float64] | None) -> tuple[Tensor, Tensor | None]:
+        """Cut a block around `seed`, or anywhere, varied in shape as the augmentation says."""
+        if self.mode in augment.WARPS:
+            warp = augment.WARPS[self.mode]
+            spacing = [s or 1.0 for s in self.plan.spacing]
+            matrix = augment.draw_matrix(self.rng, warp, spacing, self.plan.dimensions)
+            shifts = augment.draw_shifts(self.rng, warp, self.plan.patch)
+            return augment.cut_warped(case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch)
+        start = self._plain_start(case)
+        image = augment.cut_plain(case.image, start, self.plan.patch)
+        labels = None if case.labels is None else augment.cut_plain(case.labels, start, self.plan.patch)
+        both: tuple[Any, ...] = (image, labels)
+        if self.mode == "paper-la":
+            both = augment.turn_and_flip(self.rng, image, labels)
+        elif self.mode == "paper-acdc" and self.rng.random() < 0.5:
+            both = augment.turn_and_flip(self.rng, image, labels)
+        elif self.mode == "paper-acdc" and self.rng.random() < 0.5:
+            both = augment.turn_by_degrees(self.rng, image, labels)
+        return both[0], both[1]
+
+    def _seed(self, case: Prepared) -> NDArray[np.float64] | None:
+        if not case.seeds:
+            return None
+        places = case.seeds[int(self.rng.integers(len(case.seeds)))]
+        return places[int(self.rng.integers(len(places)))].astype(float)
+
+    def _centre(self, case: Prepared, seed: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return a centre that keeps the block inside the scan, a tenth of its side aside, where it fits."""
+        size, block = np.array(case.image.shape, dtype=float), np.array(self.plan.patch, dtype=float)
+        slack = np.where(block > 1, 0.1 * block, 0.0)
+        low, high = block / 2 - slack - 0.5, size - block / 2 + slack - 0.5
+        middle = (size - 1) / 2
+        # Where the block is longer than the scan, its centre stays near the scan's.
+        low, high = np.where(low < high, low, middle - slack), np.where(low < high, high, middle + slack)
+        if seed is None:
+            centre = self.rng.uniform(low, np.maximum(high, low))
+        else:
+            centre = np.clip(seed + self.rng.uniform(-0.3, 0.3, 3) * block, low, high)
+        if self.plan.dimensions == 2:  # a slice lies on whole voxels, and on the seed
+            z = self.rng.integers(case.image.shape[2]) if seed is None else int(np.clip(round(seed[2]), 0, size[2] - 1))
+            centre[2] = z
+        return centre
+
+    def _plain_start(self, case: Prepared) -> list[int]:
+        """Draw a block's corner as published: uniform over the scan, padded when it is not larger than the block."""
+        size, block = case.image.shape, self.plan.patch
+        if self.plan.dimensions == 2:
+            start = [int(self.rng.integers(max(n - b, 0) + 1)) for n, b in zip(size[:2], block[:2], strict=True)]
+            return [*start, int(self.rng.integers(size[2]))]
+        small = any(n <= b for n, b in zip(size, block, strict=True))
+        start = []
+        for n, b in zip(size, block, strict=True):
+            pad = max((b - n) // 2 + 3, 0) if small else 0
+            start.append(int(self.rng.integers(n + 2 * pad - b)) - pad)
+        return start
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    def _get(self, name: str) -> Prepared:
+        files = self._files[name]
+        key = (name, files.mask is not None)
+        if key not in self._open:
+            self._open[key] = self._fetch(files)
+            while len(self._open) > self.keep:
+                self._open.popitem(last=False)
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def _stack(self, blocks: list[Tensor]) -> Tensor:
+        return torch.stack(blocks).reshape(len(blocks), 1, *self.plan.block)

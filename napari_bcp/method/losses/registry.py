@@ -1,0 +1,1 @@
+"""Every loss by its name."""

@@ -1,0 +1,83 @@
+"""The quick network: a U-Net whose first convolution halves the grid, for training on an ordinary processor.
+
+Most of the time of a U-Net goes into its first level, where the grid is largest and the channels say least. Here
+the trunk works on the halved grid and a light head of few channels, which sees the image once more, brings the
+border back to full resolution. Along an axis where the block is too small nothing is halved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class QuickNet(nn.Module):
+    """Light U-Net in two or three dimensions.
+
+    forward : (B, channels, *S) -> logits (B, classes, *S); each axis a multiple of the product of its strides.
+    strides : one tuple a level, the factor by which each axis shrinks on entering the level; the first is the
+        stem's, relative to the image.
+    widths : channels of each level.  head : channels of the full-resolution head.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        strides: Sequence[Sequence[int]],
+        widths: Sequence[int],
+        head: int = 8,
+    ) -> None:
+        super().__init__()
+        self.dims = len(strides[0])
+        self.strides = [tuple(s) for s in strides]
+        down: list[nn.Module] = []
+        before = channels
+        for level, (stride, wide) in enumerate(zip(self.strides, widths, strict=True)):
+            kernel = tuple(4 if level == 0 and s == 2 else 3 for s in stride)
+            down.append(
+                nn.Sequential(self._conv(before, wide, kernel, stride), self._conv(wide, wide, (3,) * self.dims))
+            )
+            before = wide
+        self.down = nn.ModuleList(down)
+        up: list[nn.Module] = []
+        for level in range(len(widths) - 1, 0, -1):
+            stride, wide = self.strides[level], widths[level - 1]
+            up.append(_CONV_UP[self.dims](widths[level], wide, stride, stride=stride))
+            up.append(self._conv(2 * wide, wide, (3,) * self.dims))
+        self.up = nn.ModuleList(up)
+        stem = self.strides[0]
+        self.widen = _CONV_UP[self.dims](widths[0], head, stem, stride=stem)
+        self.glance = self._conv(channels, head, (3,) * self.dims)
+        self.head = self._conv(2 * head, 2 * head, (3,) * self.dims)
+        self.out = _CONV[self.dims](2 * head, classes, 1)
+
+    def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
+        padding = tuple((k - 1) // 2 for k in kernel)
+        conv = _CONV[self.dims](before, wide, tuple(kernel), stride=stride, padding=padding, bias=False)  # type: ignore[arg-type]
+        return nn.Sequential(conv, _NORM[self.dims](wide), nn.ReLU(inplace=True))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the output convolution sees, (B, 2·head, *S)."""
+        image = x
+        skips: list[Tensor] = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = skips.pop()
+        for widen, block in zip(self.up[::2], self.up[1::2], strict=True):
+            x = block(torch.cat([skips.pop(), widen(x)], dim=1))
+        full: Tensor = self.head(torch.cat([F.relu(self.widen(x)), self.glance(image)], dim=1))
+        return full
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.out(self.features(x))
+        return logits.contiguous()

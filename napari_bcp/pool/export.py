@@ -1,0 +1,133 @@
+"""Masks and pseudo-labels in a layout that other tools read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_bcp.errors import PoolError, unknown_name
+from napari_bcp.files import atomic_path, write_text
+from napari_bcp.scans import read_grid, read_mask, write_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_bcp.pool.records import Case
+    from napari_bcp.scans import ClassSpec
+
+LAYOUTS = ("plain", "nnunet")
+
+
+def export(
+    cases: Sequence[Case],
+    classes: Sequence[ClassSpec],
+    masks: dict[str, Path],
+    dest: Path,
+    layout: Literal["plain", "nnunet"],
+    progress: Callable[[int, int, str], None] | None,
+) -> dict[str, int]:
+    """Write the masks, and apart from them the pseudo-labels, of `cases` to the new or empty folder `dest`.
+
+    masks : the file of the accepted mask of each accepted case
+    plain : accepted/NAME.nii.gz, pseudo/NAME.nii.gz, cases.csv
+    nnunet : version 2's layout; imagesTr and labelsTr hold what is accepted, imagesTs the rest, and pseudoTs, which
+        nnU-Net does not read, the pseudo-labels. nnU-Net wants classes numbered without gaps, so masks of a pool
+        whose classes have gaps are renumbered, as dataset.json says. Scans are linked where the disk allows it.
+
+    Returns how many files of each sort were written. Raises PoolError if `dest` is not empty or cannot be written.
+    The list of cases is written last, so a folder without it was interrupted.
+    """
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, LAYOUTS)
+    try:
+        if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+            raise PoolError(f"{dest} is not empty; choose a new folder to export to.", path=dest)
+        dest.mkdir(parents=True, exist_ok=True)
+        return _write(cases, classes, masks, dest, layout == "nnunet", progress)
+    except OSError as error:
+        raise PoolError(f"{dest} could not be written: {error}; free some space or choose another folder.") from None
+
+
+def _write(
+    cases: Sequence[Case],
+    classes: Sequence[ClassSpec],
+    masks: dict[str, Path],
+    dest: Path,
+    nnunet: bool,
+    progress: Callable[[int, int, str], None] | None,
+) -> dict[str, int]:
+    accepted_folder, pseudo_folder = ("labelsTr", "pseudoTs") if nnunet else ("accepted", "pseudo")
+    numbers = {spec.value: place for place, spec in enumerate(classes, 1)} if nnunet else {}
+    counts = {"accepted": 0, "pseudo": 0, "scans": 0}
+    rows = []
+    for done, case in enumerate(cases):
+        if progress is not None:
+            progress(done, len(cases), case.name)
+        file = f"{case.name}.nii.gz"
+        written, source = "", ""
+        if case.status == "accepted":
+            written, source = f"{accepted_folder}/{file}", f"mask accepted by {case.mask_by}"
+            _write_labels(masks[case.name], dest / written, numbers)
+            counts["accepted"] += 1
+        elif case.status in ("predicted", "draft") and case.map is not None:
+            written, source = f"{pseudo_folder}/{file}", f"pseudo-label of run {case.map.run}, step {case.map.step}"
+            _write_labels(case.map.pseudo_path, dest / written, numbers)
+            counts["pseudo"] += 1
+        if nnunet and case.status not in ("excluded", "unusable"):
+            folder = "imagesTr" if case.status == "accepted" else "imagesTs"
+            _write_scan(case.path, dest / folder / f"{case.name}_0000.nii.gz")
+            counts["scans"] += 1
+        rows.append([case.name, case.status, source, written, str(case.path), case.reason])
+    if nnunet:
+        write_text(dest / "dataset.json", json.dumps(_dataset(classes, counts["accepted"]), indent=2) + "\n")
+    with atomic_path(dest / "cases.csv") as part, part.open("w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table)
+        writer.writerow(["case", "status", "source", "file", "scan", "reason"])
+        writer.writerows(rows)
+    if progress is not None:
+        progress(len(cases), len(cases), "")
+    return counts
+
+
+def _dataset(classes: Sequence[ClassSpec], training: int) -> dict[str, object]:
+    """Return the description that nnU-Net version 2 reads; a channel that is not called CT is scaled per scan."""
+    return {
+        "channel_names": {"0": "scan"},
+        "labels": {"background": 0} | {spec.name: place for place, spec in enumerate(classes, 1)},
+        "numTraining": training,
+        "file_ending": ".nii.gz",
+    }
+
+
+def _write_labels(source: Path, target: Path, numbers: dict[int, int]) -> None:
+    """Copy a file of class values, renumbered if `numbers` (old to new) say so."""
+    if all(old == new for old, new in numbers.items()) and source.name.endswith(".nii.gz"):
+        with atomic_path(target) as part:
+            shutil.copyfile(source, part)
+        return
+    grid = read_grid(source)
+    table = np.arange(256, dtype=np.uint8)
+    for old, new in numbers.items():
+        table[old] = new
+    write_mask(target, table[read_mask(source, grid).voxels], grid)
+
+
+def _write_scan(source: Path, target: Path) -> None:
+    """Link or copy a compressed scan; compress a plain one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.name.lower().endswith(".gz"):
+        try:
+            os.link(source.resolve(), target)
+        except OSError:  # another disk, or one without links
+            with atomic_path(target) as part:
+                shutil.copyfile(source, part)
+        return
+    with atomic_path(target) as part, source.open("rb") as plain, gzip.open(part, "wb", compresslevel=4) as packed:
+        shutil.copyfileobj(plain, packed, 1 << 20)
