@@ -8,12 +8,14 @@ strings, so that a panel can list them without loading torch; tests hold them eq
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from napari_bcp.errors import SettingError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 NETWORKS = ("quick", "quick2d", "unet2d", "vnet", "vnet-instance")
 

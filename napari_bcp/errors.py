@@ -21,8 +21,11 @@ Commands print the message alone and leave with the class's `exit_code` (listed 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class BcpError(Exception):

@@ -15,7 +15,10 @@ from napari_bcp.scans import ClassSpec, Grid, display_arrays, is_nifti, read_gri
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
-_MASK = re.compile(r"(?:.*[._-])?(?:mask|label|seg|truth|pseudo)s?(?:tr|ts)?(?:[._-].*)?", re.IGNORECASE)
+_MASK_FILE = re.compile(
+    r"(?:mask|label|seg)s?(?:[._-].*)?|.*[._-](?:mask|label|seg|segmentation|pseudo)s?", re.IGNORECASE
+)
+_MASK_FOLDER = re.compile(r"(?:labels|masks|truth|pseudo|accepted)(?:Tr|Ts)?", re.IGNORECASE)
 _SHOWN_PERCENTILES = (1, 99.5)
 _VALUES_FOR_PERCENTILES = 1_000_000
 
@@ -27,7 +30,7 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Return a layer for each file: labels where the file's or folder's name says mask, else an image.
+    """Return a layer for each file: labels where the name of the file or its folder says mask, else an image.
 
     Raises ScanError or MaskError, which napari shows, if a file cannot be used.
     """
@@ -59,7 +62,8 @@ def mask_layer(voxels: NDArray[np.uint8], grid: Grid, name: str, classes: Sequen
 
 
 def _read(path: Path) -> LayerData:
-    if _MASK.fullmatch(stem(path)) or _MASK.fullmatch(path.absolute().parent.name):
+    folders = path.absolute().parents[:2]  # two, for a pool has masks/CASE/0001.nii.gz
+    if _MASK_FILE.fullmatch(stem(path)) or any(_MASK_FOLDER.fullmatch(folder.name) for folder in folders):
         grid = read_grid(path)
         return mask_layer(read_mask(path, grid).voxels, grid, stem(path))
     scan = read_scan(path)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from napari_bcp.cli.leaving import Stop, silence_output
+from napari_bcp.cli.leaving import OutputClosed, Stop, silence_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from rich.progress import TaskID
 
     from napari_bcp.events import Event, Finished, Planned, Progress, Step
@@ -63,7 +64,7 @@ def follow(events: Iterable[Event], display: Display, stop: Stop) -> Outcome:
     """Show `events` to their end and return what they came to.
 
     If nobody reads the output any more, the work is asked to stop, runs on in silence until it has saved,
-    and BrokenPipeError is raised then.
+    and OutputClosed is raised then.
     """
     outcome, closed = Outcome(), False
     for event in events:
@@ -80,7 +81,7 @@ def follow(events: Iterable[Event], display: Display, stop: Stop) -> Outcome:
                 closed = stop.asked = True
                 silence_output()
     if closed:
-        raise BrokenPipeError
+        raise OutputClosed
     return outcome
 
 
@@ -142,7 +143,7 @@ class PlainLines:
 
 
 class Bars:
-    """Progress bars on a terminal, everything else above them."""
+    """A progress bar for the task at hand on a terminal, everything else above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -151,12 +152,12 @@ class Bars:
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=self._console,
         )
-        self._tasks: dict[str, TaskID] = {}
+        self._bar: TaskID | None = None
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -174,15 +175,15 @@ class Bars:
             self._console.print(text, markup=False, style="yellow" if event.kind in ("note", "unusable") else None)
 
     def say(self, text: str) -> None:
-        self._progress.stop()
+        self._progress.stop()  # leaves the bar as it is, above the result
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     def _move(self, task: str, share: float, text: str) -> None:
-        """Set the bar of `task`, which is made when it is first seen, to `share`."""
-        if task not in self._tasks:
-            self._tasks[task] = self._progress.add_task(task, total=1.0, text=text)
-        self._progress.update(self._tasks[task], completed=share, text=text)
+        """Set the bar, which is made when the first task begins, to `share` of `task`."""
+        if self._bar is None:
+            self._bar = self._progress.add_task(task, total=1.0, text=text)
+        self._progress.update(self._bar, description=task, completed=share, text=text)
 
 
 def sentence(event: Event) -> str:

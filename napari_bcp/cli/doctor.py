@@ -15,7 +15,6 @@ import psutil
 
 _PACKAGES = ("napari-bcp", "torch", "monai", "numpy", "scipy", "scikit-image", "nibabel", "blosc2", "napari")
 _QT_BINDINGS = ("PySide6", "PyQt6", "PyQt5", "PySide2")
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 _GB = 1e9
 
 # A child asks for the version, because a broken driver can end the process that asks.
@@ -34,23 +33,24 @@ print("OpenGL", GL.glGetString(GL.GL_VERSION).decode(), "on", GL.glGetString(GL.
 def facts() -> dict[str, Any]:
     """Return what there is, JSON-able: sizes in GB (1e9 bytes), None for what is not there.
 
-    bfloat16 : whether the processor or GPU computes in it directly, the condition for it to be fast
+    bfloat16 : whether training is faster in it than in float32
     """
     import torch
 
+    from napari_bcp.engine.device import available_cores, bfloat16_pays, pick_device
+
     memory = psutil.virtual_memory()
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    flags = (_cpu_info("flags") or _cpu_info("Features")).split()
     qt = _qt_binding()
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "system": platform.platform(),
-        "device": "cuda:0" if gpus else "cpu",
+        "device": str(pick_device()),
         "gpus": [{"name": gpu.name, "memory_gb": round(gpu.total_memory / _GB, 1)} for gpu in gpus],
-        "processor": _cpu_info("model name") or platform.processor() or platform.machine(),
-        "cores": len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count(),
-        "bfloat16": torch.cuda.is_bf16_supported() if gpus else bool(_BFLOAT16.intersection(flags)),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "bfloat16": bfloat16_pays(pick_device()),
         "memory_gb": round(memory.total / _GB, 1),
         "memory_free_gb": round(memory.available / _GB, 1),
         "folder": str(Path.cwd()),
@@ -69,7 +69,7 @@ def sentences(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("napari-bcp", f"{versions['napari-bcp']} on Python {found['python']}, {found['system']}"),
         ("device", f"{found['device']}: {gpus}" if gpus else "cpu; PyTorch finds no GPU that it can use"),
         ("processor", f"{found['processor']}, {found['cores']} cores for this process"),
-        ("bfloat16", "yes" if found["bfloat16"] else "not in hardware; networks compute in float32"),
+        ("bfloat16", "faster than float32 here" if found["bfloat16"] else "not faster than float32 here"),
         ("memory", f"{found['memory_free_gb']} of {found['memory_gb']} GB free"),
         ("disk", f"{found['disk_free_gb']} GB free in {found['folder']}"),
         ("packages", ", ".join(f"{name} {number}" for name, number in versions.items() if number)),
@@ -85,13 +85,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_info(field: str) -> str:
-    """Return what Linux tells of the first processor under the heading `field`; empty elsewhere."""
+def _processor() -> str:
+    """Return the processor's name, which Linux tells in a file only."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
-    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == field), "")
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _qt_binding() -> str | None:

@@ -11,14 +11,18 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
+from napari_bcp import __version__
 from napari_bcp.errors import BcpError, ScanError
 from napari_bcp.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
 
 INTERRUPTED = 130
 ALL_SKIPPED = ScanError.exit_code
@@ -30,6 +34,10 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 class Interrupted(BaseException):  # not a KeyboardInterrupt: the command-line library would end those its own way
     """Ctrl-C or SIGTERM while a command does something that is safe to break off."""
+
+
+class OutputClosed(BaseException):  # not a BrokenPipeError for the same reason
+    """Nobody reads the output any more."""
 
 
 class Stop:
@@ -45,7 +53,7 @@ class Stop:
 def break_off_on_signals() -> None:
     """Make Ctrl-C and SIGTERM raise Interrupted from now on."""
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def leave(number: int, _frame: FrameType | None) -> None:
         raise Interrupted
 
     for number in _SIGNALS:
@@ -60,7 +68,7 @@ def stop_on_signals() -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(number: int, _frame: FrameType | None) -> None:
         if stop.asked:
             _write_now(_SHOW_CURSOR if os.isatty(2) else b"")
             os._exit(INTERRUPTED)
@@ -80,7 +88,7 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, Interrupted):
         _say("Interrupted.")
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, OutputClosed):
         silence_output()
         return OUTPUT_CLOSED
     if isinstance(error, BcpError):
@@ -101,11 +109,9 @@ def silence_output() -> None:
 
 def _keep_traceback(error: BaseException) -> str:
     """Write the traceback to a log file and return the half sentence that says where it is."""
-    from importlib.metadata import version
-
     from platformdirs import user_log_dir
 
-    head = f"napari-bcp {version('napari-bcp')}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
+    head = f"napari-bcp {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
     name = f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     for folder in (user_log_dir("napari-bcp", appauthor=False), tempfile.gettempdir()):
         with suppress(OSError):

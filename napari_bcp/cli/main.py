@@ -8,19 +8,43 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
+from napari_bcp import __version__
 from napari_bcp.cli.console import Display, Outcome, duration, follow, open_display, reporter
-from napari_bcp.cli.leaving import ALL_SKIPPED, INTERRUPTED, break_off_on_signals, exit_code_of, stop_on_signals
+from napari_bcp.cli.leaving import (
+    ALL_SKIPPED,
+    INTERRUPTED,
+    OutputClosed,
+    break_off_on_signals,
+    exit_code_of,
+    stop_on_signals,
+)
 from napari_bcp.cli.tables import case_rows, print_table, run_rows, setting_rows
 from napari_bcp.errors import SettingError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class _Commands(TyperGroup):
+    """The group of all commands, which notices when the program that reads the output has gone away."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise OutputClosed from None
+
+
 app = typer.Typer(
     name="napari-bcp",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -36,7 +60,7 @@ def main() -> None:
     """Run the command line and leave with one of the exit codes that docs/exit-codes.md lists."""
     break_off_on_signals()
     try:
-        app()
+        app(prog_name="napari-bcp")
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes a sentence
@@ -45,9 +69,7 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"napari-bcp {version('napari-bcp')}")
+        typer.echo(f"napari-bcp {__version__}")
         raise typer.Exit
 
 
@@ -117,7 +139,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    names = ", ".join(str(name) for name in found["classes"])
+    names = ", ".join(one["name"] for one in found["classes"])
     typer.echo(f"{found['root']}: {_counted(found['counts'])}; classes: {names or 'none yet'}")
     for rows in (run_rows(found["runs"]), case_rows(found["cases"])):
         if rows:
@@ -139,7 +161,7 @@ def train(
     device: DeviceOption = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run; else the last one goes on.")] = False,
     as_json: JsonOption = False,
-    help_settings: Annotated[
+    _settings_table: Annotated[
         bool, typer.Option("--help-settings", callback=_show_settings, is_eager=True, help="List settings and presets.")
     ] = False,
 ) -> None:
@@ -164,10 +186,11 @@ def train(
             stop=stop,
         )
         outcome = follow(events, display, stop)
+        if outcome.stopped:
+            _leave_stopped(display, _again("train", pool))
         if outcome.finished:
             steps_done, took = outcome.finished.step, duration(outcome.finished.elapsed_s)
-            display.say(f"Trained {steps_done} steps in {took}. Next: {_again('predict', pool)}")
-        _leave_if_stopped(outcome, display, _again("train", pool))
+            display.say(f"The run has {steps_done} steps after {took} of training. Next: {_again('predict', pool)}")
 
 
 @app.command()
@@ -185,7 +208,8 @@ def predict(
 
     with open_display(as_json) as display, stop_on_signals() as stop:
         outcome = follow(api.predict(pool, cases or None, device=device, stop=stop), display, stop)
-        _leave_if_stopped(outcome, display, _again("predict", pool, *(cases or ())))
+        if outcome.stopped:
+            _leave_stopped(display, _again("predict", pool, *(cases or ())))
         display.say(f"{_made(outcome)}. Next: {_again('status', pool)}")
     _leave_if_all_skipped(outcome)
 
@@ -208,7 +232,8 @@ def segment(
     with open_display(as_json) as display, stop_on_signals() as stop:
         events = api.segment(source, images, out, probabilities=probabilities, device=device, stop=stop)
         outcome = follow(events, display, stop)
-        _leave_if_stopped(outcome, display, "the same command")
+        if outcome.stopped:
+            _leave_stopped(display, "the same command")
         display.say(f"{_made(outcome)} in {out}")
     _leave_if_all_skipped(outcome)
 
@@ -233,7 +258,9 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS_DIR", help="Folder of the masks to measure.")],
     truth: Annotated[Path, typer.Argument(metavar="TRUTH_DIR", help="Folder of the true masks, named the same.")],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line a case and class.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a line a case and class.")
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Measure as publications on BCP do, in voxels.")] = False,
 ) -> None:
     """Measure masks against the truth: overlap, and distances in mm.
@@ -310,7 +337,9 @@ def doctor(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for everything that it writes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for everything that it writes.")] = Path(
+        "demo"
+    ),
     minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 1.0,
     device: DeviceOption = "auto",
 ) -> None:
@@ -320,8 +349,9 @@ def demo(
     """
     from napari_bcp.cli.demo import run_demo
 
-    with open_display() as display, stop_on_signals() as stop:
-        run_demo(folder, minutes, device, display, stop)
+    with open_display() as display:
+        if not run_demo(folder, minutes, device, display):
+            _leave_stopped(display, _again("demo", folder))
 
 
 def _again(command: str, *arguments: object) -> str:
@@ -329,7 +359,7 @@ def _again(command: str, *arguments: object) -> str:
     return shlex.join(["napari-bcp", command, *map(str, arguments)])
 
 
-def _counted(counts: Mapping[str, int], things: str = "cases") -> str:
+def _counted(counts: Mapping[Any, int], things: str = "cases") -> str:
     """Return "24 cases (4 accepted, 20 unlabelled)" for counts by kind."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     return f"{sum(counts.values())} {things}" + (f" ({kinds})" if kinds else "")
@@ -341,11 +371,10 @@ def _made(outcome: Outcome) -> str:
     return f"{len(outcome.made)} cases segmented{left_out}"
 
 
-def _leave_if_stopped(outcome: Outcome, display: Display, again: str) -> None:
-    """End the command, having said how to go on, if the user stopped it."""
-    if outcome.stopped:
-        display.say(f"Stopped; all work up to here is kept. Go on with: {again}")
-        raise typer.Exit(INTERRUPTED)
+def _leave_stopped(display: Display, again: str) -> NoReturn:
+    """End a command that the user stopped, having said how to go on."""
+    display.say(f"Stopped; all work up to here is kept. Go on with: {again}")
+    raise typer.Exit(INTERRUPTED)
 
 
 def _leave_if_all_skipped(outcome: Outcome) -> None:

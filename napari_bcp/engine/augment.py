@@ -7,16 +7,19 @@ Blocks are (x, y, z); in two dimensions z is 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 Augmentation = Literal["strong", "light", "paper-la", "paper-acdc", "none"]
 
@@ -115,11 +118,11 @@ def cut_warped(
     size = torch.tensor([max(b - a - 1, 1) for a, b in zip(low, high, strict=True)], dtype=torch.float32)
     # grid_sample counts axes backwards and from -1 to 1.
     grid = (grid * (2 / size) - 1).flip(-1)[None]
-    source = torch.from_numpy(np.asarray(image[part], dtype=np.float32))[None, None]
+    source = torch.from_numpy(np.array(image[part], dtype=np.float32))[None, None]
     cut = F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]
     if labels is None:
         return cut, None
-    truth = torch.from_numpy(np.asarray(labels[part], dtype=np.float32))[None, None]
+    truth = torch.from_numpy(np.array(labels[part], dtype=np.float32))[None, None]
     cut_labels = F.grid_sample(truth, grid, mode="nearest", padding_mode="border", align_corners=True)[0, 0]
     return cut, cut_labels.to(torch.uint8)
 

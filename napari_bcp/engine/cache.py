@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_bcp.engine.plan import Plan
 from napari_bcp.files import atomic_path
 from napari_bcp.scans import Grid, read_mask, read_scan
 from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_bcp.engine.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import pickle
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_bcp.errors import CheckpointError
 from napari_bcp.files import atomic_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
@@ -42,7 +44,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"There is no checkpoint {path}; train first with 'napari-bcp train'.", path=path) from None
+        raise CheckpointError(
+            f"There is no checkpoint {path}; train first with 'napari-bcp train'.", path=path
+        ) from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
         raise CheckpointError(
             f"{path} is torn or is no checkpoint; use an older one from the same folder or train again.", path=path

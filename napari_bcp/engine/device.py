@@ -46,8 +46,8 @@ def bfloat16_pays(device: torch.device) -> bool:
     instruction sets tell little about speed.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    conv = nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    conv = nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     x = torch.zeros(1, 32, 24, 24, 24).contiguous(memory_format=torch.channels_last_3d)
     best = {}
     for enabled in (False, True):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from napari_bcp.scans import Mask, Scan
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_bcp.scans import Mask, Scan
 
 
 class Fingerprint(BaseModel, frozen=True):
@@ -49,7 +53,11 @@ def take_fingerprint(
         counts = np.bincount(mask.voxels.ravel())
         for value in np.flatnonzero(counts[1:]) + 1:
             volumes.setdefault(int(value), []).append(counts[value] * float(np.prod(scan.grid.spacing)))
-    values = np.concatenate(inside) if any(len(v) for v in inside) else np.concatenate([s.voxels.ravel() for s, _ in labelled])
+    values = (
+        np.concatenate(inside)
+        if any(len(v) for v in inside)
+        else np.concatenate([s.voxels.ravel() for s, _ in labelled])
+    )
     percentiles = np.percentile(values, [0.5, 50, 99.5])
     return Fingerprint(
         shape=tuple(np.median(shapes, axis=0)),

@@ -9,16 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import BaseModel
 
-from napari_bcp.config import TrainConfig
-from napari_bcp.engine.fingerprint import Fingerprint
 from napari_bcp.errors import SettingError
 from napari_bcp.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from napari_bcp.config import TrainConfig
+    from napari_bcp.engine.fingerprint import Fingerprint
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -98,11 +102,9 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
     low, _, high, mean, sd = found.foreground
     halved = any(s > 1 for s in strides[0])
     batch = config.batch or budget.batch
+    stride: tuple[int, int, int] = (max(1, patch[0] // 2), max(1, patch[1] // 2), max(1, patch[2] // 2))
     if paper:
-        stride = (18, 18, 4) if dimensions == 3 else (patch[0], patch[1], 1)
-        stride = tuple(min(s, p) for s, p in zip(stride, patch, strict=True))  # type: ignore[assignment]
-    else:
-        stride = tuple(max(1, p // 2) for p in patch)  # type: ignore[assignment]
+        stride = (min(18, patch[0]), min(18, patch[1]), 4) if dimensions == 3 else patch
     return Plan(
         dimensions=dimensions,  # type: ignore[arg-type]
         fit=config.fit,
@@ -131,9 +133,7 @@ def choose_dimensions(found: Fingerprint) -> int:
     return 2 if (thick and slices < 40) or few else 3
 
 
-def _spacing(
-    found: Fingerprint, config: TrainConfig, budget: _Budget, dimensions: int
-) -> tuple[float, float, float]:
+def _spacing(found: Fingerprint, config: TrainConfig, budget: _Budget, dimensions: int) -> tuple[float, float, float]:
     if config.fit == "resize":
         return (0.0, 0.0, 0.0)
     if config.spacing is not None:
@@ -168,16 +168,14 @@ def _block(
             raise SettingError(f"Setting 'patch' has {len(config.patch)} sizes; give {dimensions}, such as 96,96,64.")
         sides = [int(n) for n in config.patch[:dimensions]]
     else:
-        sides = [
-            max(1, round(found.extent[i] / (spacing[i] or found.spacing[i]))) for i in range(dimensions)
-        ]
+        sides = [max(1, round(found.extent[i] / (spacing[i] or found.spacing[i]))) for i in range(dimensions)]
         whole = math.prod(sides) <= budget.block
-        while math.prod(sides) > budget.block:
-            longest = max(range(dimensions), key=lambda i: sides[i])
-            sides[longest] -= 1
-        multiples = [math.prod(level[i] for level in fixed) for i in range(dimensions)] if fixed else [
-            2 ** _halvings(n) for n in sides
-        ]
+        sides = _shrink(sides, budget.block)
+        multiples = (
+            [math.prod(level[i] for level in fixed) for i in range(dimensions)]
+            if fixed
+            else [2 ** _halvings(n) for n in sides]
+        )
         fit = math.ceil if whole else round
         sides = [max(m, fit(n / m) * m) for n, m in zip(sides, multiples, strict=True)]
     strides = tuple(tuple(s) for s in fixed) if fixed else _strides(sides, dimensions)
@@ -189,6 +187,18 @@ def _block(
             )
     x, y, z = (*sides, 1)[:3]
     return (x, y, z), strides
+
+
+def _shrink(sides: list[int], voxels: int) -> list[int]:
+    """Shrink a block to about `voxels`, all axes alike, except that none falls below sixteen."""
+    while math.prod(sides) > voxels:
+        large = [i for i, n in enumerate(sides) if n > 16]
+        if not large:
+            break
+        factor = max((voxels / math.prod(sides)) ** (1 / len(large)), 0.5)
+        shrunk = [max(16, min(n - 1, round(n * factor))) if i in large else n for i, n in enumerate(sides)]
+        sides = shrunk
+    return sides
 
 
 def _halvings(side: int) -> int:

@@ -8,19 +8,23 @@ at the same relative position, or anywhere.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_bcp.config import TrainConfig
 from napari_bcp.engine import augment
-from napari_bcp.engine.cache import CaseFiles, Prepared
-from napari_bcp.engine.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_bcp.config import TrainConfig
+    from napari_bcp.engine.cache import CaseFiles, Prepared
+    from napari_bcp.engine.plan import Plan
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Deck:
     left: list[str] = field(default_factory=list)
 
     def update(self, names: list[str]) -> None:
-        """Take over a new list: newcomers join the present pass at a random-free place, its end."""
+        """Take over a new list: newcomers are dealt first."""
         fresh = [n for n in names if n not in set(self.names)]
         self.names = list(names)
         keep = set(names)
@@ -70,6 +74,11 @@ class Sampler:
         self._files = files
         self.labelled.update([c.name for c in labelled])
         self.unlabelled.update([c.name for c in unlabelled])
+
+    def add_unlabelled(self, case: CaseFiles) -> None:
+        """Let one more unlabelled case join."""
+        self._files[case.name] = case
+        self.unlabelled.update([*self.unlabelled.names, case.name])
 
     def draw_labelled(self, count: int) -> tuple[Tensor, Tensor]:
         """Return images (count, 1, *block) float32 without intensity changes and labels (count, *block) int64."""
@@ -119,14 +128,14 @@ class Sampler:
             spacing = [s or 1.0 for s in self.plan.spacing]
             matrix = augment.draw_matrix(self.rng, warp, spacing, self.plan.dimensions)
             shifts = augment.draw_shifts(self.rng, warp, self.plan.patch)
-            return augment.cut_warped(case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch)
+            return augment.cut_warped(
+                case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch
+            )
         start = self._plain_start(case)
         image = augment.cut_plain(case.image, start, self.plan.patch)
         labels = None if case.labels is None else augment.cut_plain(case.labels, start, self.plan.patch)
         both: tuple[Any, ...] = (image, labels)
-        if self.mode == "paper-la":
-            both = augment.turn_and_flip(self.rng, image, labels)
-        elif self.mode == "paper-acdc" and self.rng.random() < 0.5:
+        if self.mode == "paper-la" or (self.mode == "paper-acdc" and self.rng.random() < 0.5):
             both = augment.turn_and_flip(self.rng, image, labels)
         elif self.mode == "paper-acdc" and self.rng.random() < 0.5:
             both = augment.turn_by_degrees(self.rng, image, labels)
@@ -136,7 +145,8 @@ class Sampler:
         if not case.seeds:
             return None
         places = case.seeds[int(self.rng.integers(len(case.seeds)))]
-        return places[int(self.rng.integers(len(places)))].astype(float)
+        place: NDArray[np.float64] = places[int(self.rng.integers(len(places)))].astype(np.float64)
+        return place
 
     def _centre(self, case: Prepared, seed: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Return a centre that keeps the block inside the scan, a tenth of its side aside, where it fits."""

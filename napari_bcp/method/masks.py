@@ -6,12 +6,14 @@ others are the paper's ablations. Every function works in two and three dimensio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Strategy = Literal["box", "contact", "random"]
 
@@ -35,7 +37,9 @@ def box_sides(shape: Sequence[int], beta: float) -> tuple[int, ...]:
     return tuple(int(beta * n) for n in shape)
 
 
-def draw_boxes(shape: Sequence[int], rng: IntegerSource, *, strategy: Strategy = "box", beta: float = 2 / 3) -> list[Box]:
+def draw_boxes(
+    shape: Sequence[int], rng: IntegerSource, *, strategy: Strategy = "box", beta: float = 2 / 3
+) -> list[Box]:
     """Draw the boxes to paste in a block of `shape` (two or three axes).
 
     box : one box of sides ⌊β·n⌋, its corner uniform in [0, n − side) along each axis.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _CHUNK = 1 << 18  # voxels counted at once: bincount needs 8 bytes for each
 
+
 @dataclass(frozen=True)
 class Counts:
     """Voxels in both masks, in the prediction alone, in the truth alone, and in neither."""
@@ -70,7 +71,7 @@ def count_classes(
 
     classes : values to count; when None all that occur, without the background 0.
 
-    Raises ValueError where the shapes differ or a type is not uint8.
+    Raises ValueError where the shapes differ, a type is not uint8 or a class is not in 0..255.
     """
     joint = _joint_histogram(prediction, truth)
     predicted, true = joint.sum(axis=1), joint.sum(axis=0)
@@ -79,6 +80,8 @@ def count_classes(
         classes = [value for value in classes if value != 0]
     counts = {}
     for value in sorted(set(classes)):
+        if not 0 <= value <= 255:
+            raise ValueError(f"class {value} is not in 0..255")
         both = int(joint[value, value])
         prediction_only, truth_only = int(predicted[value]) - both, int(true[value]) - both
         counts[value] = Counts(both, prediction_only, truth_only, truth.size - both - prediction_only - truth_only)
@@ -90,9 +93,7 @@ def dice(prediction: NDArray[Any], truth: NDArray[Any]) -> float:
     return count(prediction, truth).dice
 
 
-def dice_per_class(
-    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: Iterable[int]
-) -> dict[int, float]:
+def dice_per_class(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: Iterable[int]) -> dict[int, float]:
     """Return the Dice of each class of two arrays of class values, NaN for a class that is in neither."""
     return {value: counts.dice for value, counts in count_classes(prediction, truth, classes).items()}
 

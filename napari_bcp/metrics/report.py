@@ -87,7 +87,10 @@ class Report:
             "mode": self.mode,
             "measures": MEASURES[self.mode],
             "classes": {str(value): name for value, name in self.classes.items()},
-            "summary": [_without_nan(vars(line)) for line in self.summary()],
+            "summary": [
+                {"class": line.value, **_without_nan({key: vars(line)[key] for key in vars(line) if key != "value"})}
+                for line in self.summary()
+            ],
             "cases": [
                 {"case": row.case, "class": row.value, "status": row.status, **_without_nan(row.measures)}
                 for row in self.rows
@@ -140,6 +143,7 @@ def evaluate_folder(
         raise MaskError(f"{truth} holds no mask (.nii or .nii.gz); name the folder with the true masks.", path=truth)
     wanted = None if classes is None else set(classes)
     report = Report("paper" if paper else "mm", extra=sorted(guesses.keys() - truths.keys()))
+    measured: list[str] = []
     for done, case in enumerate(sorted(truths), start=1):
         if case not in guesses:
             report.missing.append(case)
@@ -149,27 +153,28 @@ def evaluate_folder(
                 grid = read_grid(true_path)
                 true, guess = read_mask(true_path, grid), read_mask(guess_path, grid)
             except BcpError as error:
-                report.refused[case] = str(error)
+                report.refused[case] = f"In {error.path.parent}: {error}" if error.path else str(error)
             else:
+                measured.append(case)
                 report.rows += measure_case(case, guess.voxels, true.voxels, grid.spacing, classes=wanted, paper=paper)
         if progress:
             progress(done, len(truths), case)
-    values = sorted({row.value for row in report.rows} if wanted is None else wanted)
+    values = sorted({row.value for row in report.rows})
     names = classes if isinstance(classes, Mapping) else {}
     report.classes = {value: names.get(value, f"class {value}") for value in values}
-    report.rows = _with_absent(report.rows, report.classes, report.mode)
+    report.rows = _with_absent(report.rows, measured, values, report.mode)
     return report
 
 
 def _masks_in(folder: Path) -> dict[str, list[Path]]:
     """Return the NIfTI files of a folder by stem."""
-    from napari_bcp.scans import stem
+    from napari_bcp.scans import is_nifti, stem
 
     if not folder.is_dir():
         raise MaskError(f"There is no folder {folder}; name one that holds masks.", path=folder)
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".") and path.is_file():
+        if is_nifti(path) and not path.name.startswith(".") and path.is_file():
             found.setdefault(stem(path), []).append(path)
     return found
 
@@ -177,15 +182,14 @@ def _masks_in(folder: Path) -> dict[str, list[Path]]:
 def _only_one(paths: list[Path]) -> Path:
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
-        raise MaskError(f"{names} in {paths[0].parent} have the same stem; keep one of them.", path=paths[0])
+        raise MaskError(f"{names} are masks of one name; keep one of them.", path=paths[0])
     return paths[0]
 
 
-def _with_absent(rows: list[Row], classes: Collection[int], mode: Mode) -> list[Row]:
+def _with_absent(rows: list[Row], cases: list[str], classes: list[int], mode: Mode) -> list[Row]:
     """Return a row for each class of each case: the given ones, and those of classes that a case has nothing of."""
     nothing = {name: 1.0 if name == "specificity" else math.nan for name in MEASURES[mode]}
     known = {(row.case, row.value): row for row in rows}
-    cases = dict.fromkeys(row.case for row in rows)
     return [known.get((case, value)) or Row(case, value, "absent", nothing) for case in cases for value in classes]
 
 

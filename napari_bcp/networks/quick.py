@@ -7,15 +7,18 @@ border back to full resolution. Along an axis where the block is too small nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_CONV_UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class QuickNet(nn.Module):
@@ -61,7 +64,7 @@ class QuickNet(nn.Module):
 
     def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
         padding = tuple((k - 1) // 2 for k in kernel)
-        conv = _CONV[self.dims](before, wide, tuple(kernel), stride=stride, padding=padding, bias=False)  # type: ignore[arg-type]
+        conv = _CONV[self.dims](before, wide, tuple(kernel), stride=stride, padding=padding, bias=False)
         return nn.Sequential(conv, _NORM[self.dims](wide), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:

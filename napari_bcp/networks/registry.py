@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from napari_bcp.errors import unknown_name
 from napari_bcp.networks.quick import QuickNet
 from napari_bcp.networks.unet import UNet2d
 from napari_bcp.networks.vnet import VNet
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Strides = Sequence[Sequence[int]]
 

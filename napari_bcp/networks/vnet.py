@@ -27,7 +27,9 @@ def _convs(count: int, channels_in: int, channels: int, norm: Norm) -> nn.Sequen
 
 
 def _down(channels: int, norm: Norm) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(channels, 2 * channels, 2, stride=2), _norm(norm, 2 * channels), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv3d(channels, 2 * channels, 2, stride=2), _norm(norm, 2 * channels), nn.ReLU(inplace=True)
+    )
 
 
 def _up(channels: int, norm: Norm) -> nn.Sequential:
@@ -44,7 +46,9 @@ class VNet(nn.Module):
     norm, dropout : "batch" and 0.5 for the left atrium, "instance" and 0 for the pancreas.
     """
 
-    def __init__(self, channels: int, classes: int, width: int = 16, norm: Norm = "batch", dropout: float = 0.5) -> None:
+    def __init__(
+        self, channels: int, classes: int, width: int = 16, norm: Norm = "batch", dropout: float = 0.5
+    ) -> None:
         super().__init__()
         down: list[nn.Module] = []
         for level, count in enumerate((1, 2, 3, 3, 3)):

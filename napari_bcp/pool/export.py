@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -41,18 +42,23 @@ def export(
         nnU-Net does not read, the pseudo-labels. nnU-Net wants classes numbered without gaps, so masks of a pool
         whose classes have gaps are renumbered, as dataset.json says. Scans are linked where the disk allows it.
 
-    Returns how many files of each sort were written. Raises PoolError if `dest` is not empty or cannot be written.
-    The list of cases is written last, so a folder without it was interrupted.
+    Returns how many files of each sort were written. The folder appears when it is whole. Raises PoolError if it is
+    not empty or a file cannot be read or written.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
+    dest = dest.absolute()
     try:
         if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-            raise PoolError(f"{dest} is not empty; choose a new folder to export to.", path=dest)
+            raise PoolError(f"{dest} is not empty; name a new folder to export to.", path=dest)
         dest.mkdir(parents=True, exist_ok=True)
-        return _write(cases, classes, masks, dest, layout == "nnunet", progress)
+        with tempfile.TemporaryDirectory(prefix=".exporting-", dir=dest) as part:
+            counts = _write(cases, classes, masks, Path(part), layout == "nnunet", progress)
+            for entry in Path(part).iterdir():
+                os.replace(entry, dest / entry.name)
     except OSError as error:
-        raise PoolError(f"{dest} could not be written: {error}; free some space or choose another folder.") from None
+        raise PoolError(f"The export to {dest} failed ({error}); free some space or mend that file.") from None
+    return counts
 
 
 def _write(

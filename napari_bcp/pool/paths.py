@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from napari_bcp.errors import PoolError
 
@@ -20,7 +20,7 @@ def check_name(name: object) -> str:
     if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name) or ".." in name:
         raise PoolError(
             f"{str(name)[:80]!r} cannot be the name of a case: only letters, digits, '.', '_' and '-' may stand in it; "
-            "rename the scan's file, or restore the pool's table if it was edited."
+            "rename it, or, if it stands in the pool's table, restore it from a copy."
         )
     return name
 
@@ -34,7 +34,7 @@ def inside(root: Path, *parts: str) -> Path:
     if ".." in path.parts or not path.is_relative_to(root) or not path.resolve().is_relative_to(root):
         raise PoolError(
             f"{path} would lie outside the pool {root}, where nothing may be written; "
-            "replace the link by a folder, or restore the pool's table if it was edited.",
+            "replace the link by a folder, or, if the table was edited, restore it from a copy.",
             path=path,
         )
     return path
@@ -42,20 +42,23 @@ def inside(root: Path, *parts: str) -> Path:
 
 def relative_inside(root: Path, path: Path) -> str:
     """Return `path` (absolute or relative to the pool) as stored text relative to the pool; PoolError if outside."""
-    full = inside(root, str(path))
-    return full.relative_to(root).as_posix()
+    return inside(root, str(settled(root / path))).relative_to(root).as_posix()
 
 
-def lexically_inside(root: Path, text: object) -> Path:
-    """Return the absolute path of a stored relative path without touching the disk; PoolError if it leads outside."""
-    if not isinstance(text, str):
-        raise PoolError(f"The table of pool {root} has no text where a path should be; restore it from a copy.")
-    path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or not path.parts or Path(text).is_absolute():
-        raise PoolError(
-            f"The table of pool {root} names {text!r}, which lies outside the pool; restore it from a copy."
-        )
-    return root / text
+def lexically_inside(root: Path, stored: str) -> Path:
+    """Return the absolute path of a stored relative path, without a look at the disk (thousands are listed at once).
+
+    Raises ValueError if it leads out of `root`.
+    """
+    parts = stored.replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or "\0" in stored or (os.name == "nt" and ":" in stored):
+        raise ValueError(f"the path {stored!r} outside the pool")
+    return Path(os.path.join(root, stored))
+
+
+def printable(text: str) -> str:
+    """Return text in which bytes of a file name that are no text are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def settled(path: str | Path) -> Path:
@@ -73,5 +76,7 @@ def stored_scan(root: Path, scan: Path) -> str:
 
 
 def located_scan(root: Path, stored: str) -> Path:
-    """Return the absolute path of a stored scan."""
+    """Return the absolute path of a stored scan. Raises ValueError for what can be no path."""
+    if "\0" in stored:
+        raise ValueError("a path with a zero byte")
     return Path(os.path.normpath(os.path.join(root, stored)))

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from napari_bcp.errors import PoolError
+from napari_bcp.errors import PoolError, SettingError
 from napari_bcp.pool.fingerprint import Fingerprint
 from napari_bcp.pool.paths import check_name, lexically_inside, located_scan
 from napari_bcp.pool.status import STATUSES, Status
+from napari_bcp.scans import ClassSpec
 
 if TYPE_CHECKING:
     import sqlite3
@@ -128,13 +129,15 @@ def case_from(root: Path, row: sqlite3.Row) -> Case:
     status = row["status"]
     if status not in STATUSES:
         raise ValueError(f"status {status!r}")
-    digest = row["digest"]
+    digest, version = row["digest"], row["mask_version"]
+    if version is not None and (not isinstance(version, int) or row["mask_by"] not in ("person", "rule")):
+        raise ValueError(f"mask {version!r}")
     return Case(
         name=check_name(row["name"]),
         status=cast("Status", status),
         reason=_text(row["reason"]),
         path=located_scan(root, _text(row["scan"])),
-        mask_version=None if row["mask_version"] is None else int(row["mask_version"]),
+        mask_version=version,
         mask_by=row["mask_by"],
         map=None if row["map_run"] is None else _map_from(root, row),
         shape=cast("tuple[int, int, int] | None", _triple(row["shape"], int)),
@@ -142,6 +145,14 @@ def case_from(root: Path, row: sqlite3.Row) -> Case:
         changed=_text(row["changed"]),
         fingerprint=None if digest is None else Fingerprint(int(row["size"]), int(row["mtime_ns"]), _text(digest)),
     )
+
+
+def class_from(root: Path, row: sqlite3.Row) -> ClassSpec:
+    """Return the class in a row of the table `classes`."""
+    try:
+        return ClassSpec(int(row["value"]), _text(row["name"]), _text(row["colour"]))
+    except SettingError as error:
+        raise ValueError(str(error)) from None
 
 
 def run_from(root: Path, row: sqlite3.Row) -> RunRecord:
@@ -159,7 +170,7 @@ def run_from(root: Path, row: sqlite3.Row) -> RunRecord:
         status=_text(row["status"]),
         step=int(row["step"]),
         elapsed_s=float(row["elapsed_s"]),
-        checkpoint=None if checkpoint is None else lexically_inside(root, checkpoint),
+        checkpoint=None if checkpoint is None else lexically_inside(root, _text(checkpoint)),
         started=_text(row["started"]),
         changed=_text(row["changed"]),
     )
@@ -181,8 +192,8 @@ def _map_from(root: Path, row: sqlite3.Row) -> MapRecord:
     return MapRecord(
         run=_text(row["map_run"]),
         step=int(row["map_step"]),
-        map_path=lexically_inside(root, row["map_file"]),
-        pseudo_path=lexically_inside(root, row["pseudo_file"]),
+        map_path=lexically_inside(root, _text(row["map_file"])),
+        pseudo_path=lexically_inside(root, _text(row["pseudo_file"])),
         quality={int(key): None if value is None else float(value) for key, value in _dict(row["quality"]).items()},
         entropy=float(row["entropy"]),
         volume_ml={int(key): float(value) for key, value in _dict(row["volume_ml"]).items()},

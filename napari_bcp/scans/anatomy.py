@@ -71,7 +71,8 @@ class Painter:
             away = np.abs(np.clip(steps, -REACH, REACH)[:, None] / wavelength - knots)
             basis = np.where(away < 1, 2 / 3 - away**2 + away**3 / 2, np.clip(2 - away, 0, None) ** 3 / 6)
             basis /= np.sqrt((basis**2).sum(1, keepdims=True))
-            field = np.tensordot(field, basis.astype(np.float32), (0, 1))  # moves the done axis to the end
+            with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag from unused lanes; all is finite
+                field = np.tensordot(field, basis.astype(np.float32), (0, 1))  # moves the done axis to the end
         return field
 
     def vary(self, value: float, share: float) -> float:
@@ -285,7 +286,7 @@ def _draw_liver(p: Painter, tone: Tones, room: Floats) -> None:
     right = p.ball((62, 2, 8), (74, 86, 92), 6, 0.07)
     left = p.ball((-8, 40, 38), (68, 42, 40), 7, 0.1)
     blend = np.clip(14 - np.abs(right - left), 0, None)
-    lobes = np.maximum(right, left) + blend**2 / 56
+    lobes: Floats = np.maximum(right, left) + blend**2 / 56
     under = p.near((0.42, 0.3, 0.86), 0.06).tolist()
     x, y, z = p.near((18, -8, -6), 6).tolist()
     below = under[0] * (p.x - x) + under[1] * (p.y - y) + under[2] * (p.z - z)
@@ -293,7 +294,7 @@ def _draw_liver(p: Painter, tone: Tones, room: Floats) -> None:
     whole = np.minimum(np.minimum(lobes, below) + 1.8 * p.noise(34), room - 1)
     liver = np.minimum(whole, -fissure)
     p.paint(whole, tone["fat"], 0)
-    p.paint(liver, tone["liver"] * (1 + 0.05 * p.noise(30) + 0.05 * p.noise(9)), LIVER)
+    p.paint(liver, tone["liver"] * (1 + 0.05 * (p.noise(30) + p.noise(9))), LIVER)
     hilum, confluence = p.near((26, -6, 6), 3), p.near((20, -30, 60), 3)
     roots = [(hilum, (0.8, 0.1, 0.25), 5.0), (hilum, (-0.5, 0.7, 0.5), 4.0), (confluence, (0.8, 0.2, -0.5), 4.6)]
     roots += [(confluence, (0.3, 0.8, -0.45), 4.2), (confluence, (-0.5, 0.8, -0.3), 3.6)]

@@ -37,7 +37,7 @@ def grid_from_header(header: Header, file_shape: tuple[int, ...], path: Path) ->
     header's orientation or spacing describes no box of voxels: zero, infinite, sheared.
     """
     notes: list[str] = []
-    shape = (*file_shape, 1)[:3] if len(file_shape) == 2 else file_shape[:3]
+    shape = _three_axes(file_shape)
     unit = int(header["xyzt_units"]) & 0b111
     if unit not in _MM_PER_UNIT:
         notes.append(f"{path.name} does not say the unit of its spacing: mm are assumed.")
@@ -51,7 +51,8 @@ def grid_from_header(header: Header, file_shape: tuple[int, ...], path: Path) ->
     sizes = np.linalg.norm(canonical[:3, :3], axis=0)
     return Grid(
         shape=tuple(int(shape[axis]) for axis in order),  # type: ignore[arg-type]
-        spacing=tuple(float(size) for size in sizes),  # type: ignore[arg-type]
+        # Headers are float32: beyond six digits there is only rounding, which would tell equal spacings apart.
+        spacing=tuple(float(f"{size:.6g}") for size in sizes),  # type: ignore[arg-type]
         affine=canonical,
         orientation=orientation,
         file_shape=file_shape,
@@ -67,7 +68,8 @@ def to_canonical(array: Array, grid: Grid) -> Array:
     """
     if array.shape != grid.file_shape:
         raise GridMismatchError(f"An array of shape {array.shape} cannot lie in a file of shape {grid.file_shape}.")
-    return reoriented(array.reshape(_three_axes(grid.file_shape)), grid.orientation)
+    view: Array = apply_orientation(array.reshape(_three_axes(grid.file_shape)), grid.orientation)
+    return view
 
 
 def from_canonical(array: Array, grid: Grid) -> Array:
@@ -85,12 +87,6 @@ def file_view(array: Array, orientation: NDArray[np.float64]) -> Array:
     axes = orientation[:, 0].astype(int)
     steps = tuple(slice(None, None, int(step)) for step in orientation[:, 1])
     return array.transpose(axes)[steps]
-
-
-def reoriented(array: Array, orientation: NDArray[np.float64]) -> Array:
-    """Return an array in three file axes as a view in canonical axes."""
-    view: Array = apply_orientation(array, orientation)
-    return view
 
 
 def display_arrays(voxels: Array, grid: Grid) -> tuple[Array, tuple[float, float, float]]:

@@ -346,8 +346,8 @@ def _classes_of(values: Array, path: Path) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     with np.errstate(all="ignore"):
-        whole = np.rint(values)
-        fine = bool((np.abs(values - whole) <= _WHOLE).all())  # False for NaN too
+        whole = values if values.dtype.kind in "iu" else np.rint(values)
+        fine = whole is values or bool((np.abs(values - whole) <= _WHOLE).all())  # False for NaN too
     if not fine:
         raise MaskError(
             f"{path.name} has voxels that are no whole numbers (a map, or a resampled mask): "

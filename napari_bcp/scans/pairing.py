@@ -61,8 +61,8 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
         masks = _files(folder, found) if labels is not None or folder.is_dir() else []
     else:
         scans, extra = _files(images, found), []
-        same = labels is None or Path(labels).resolve() == images.resolve()
-        masks = [] if same else _files(Path(labels or images), found)
+        apart = labels is not None and Path(labels).resolve() != images.resolve()
+        masks = _files(Path(labels), found) if labels is not None and apart else []
     _read_dataset(root / "dataset.json", found)
     _match(scans, extra, masks, found)
     return found
@@ -112,16 +112,16 @@ def _scan_names(scans: list[Path], extra: list[Path], masks: set[str]) -> dict[P
     names = {path: stem(path) for path in scans + extra}
     channels = {path: match for path, name in names.items() if (match := _CHANNEL.fullmatch(name))}
     own = [channels[path] for path in scans if path in channels]
-    if own and len(own) == len(scans) and not masks & {names[path] for path in scans}:
-        if any(match["scan"] in masks for match in own) or all(match["channel"] == "0000" for match in own):
-            for path, match in channels.items():
-                if match["channel"] != "0000":
-                    raise ScanError(
-                        f"{path.name} is a further channel of {match['scan']}, and a pool takes one channel: "
-                        "keep the files of one channel only, named _0000.",
-                        path=path,
-                    )
-                names[path] = match["scan"]
+    all_have_one = bool(own) and len(own) == len(scans) and not masks & {names[path] for path in scans}
+    if all_have_one and (any(c["scan"] in masks for c in own) or all(c["channel"] == "0000" for c in own)):
+        for path, match in channels.items():
+            if match["channel"] != "0000":
+                raise ScanError(
+                    f"{path.name} is a further channel of {match['scan']}, and a pool takes one channel: "
+                    "keep the files of one channel only, named _0000.",
+                    path=path,
+                )
+            names[path] = match["scan"]
     seen: dict[tuple[Path, str], Path] = {}
     for path, name in names.items():
         other = seen.setdefault((path.parent, name), path)
@@ -131,7 +131,10 @@ def _scan_names(scans: list[Path], extra: list[Path], masks: set[str]) -> dict[P
 
 
 def _files(folder: Path, found: Pairing) -> list[Path]:
-    """Return the NIfTI files directly in `folder`, sorted by name, and note what else lies there."""
+    """Return the NIfTI files directly in `folder`, sorted by name; note if there are none.
+
+    A file that is named itself counts as a folder of one. Raises ScanError if the folder cannot be read.
+    """
     if is_nifti(folder) and folder.is_file():
         return [folder]
     try:

@@ -20,6 +20,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from scipy import ndimage
 
+from napari_bcp.errors import SettingError, unknown_name
 from napari_bcp.files import atomic_path
 from napari_bcp.scans.anatomy import AORTA, LIVER, STOMACH, Floats, Painter, Vector, draw_body, rotation
 from napari_bcp.scans.classes import ClassSpec, write_classes
@@ -71,7 +72,12 @@ def make_case(
     slices, each three times as thick. The same body is drawn whatever the shape.
     variant : one of "plain", "oblique" (the grid is turned against the body), "anisotropic" and "reordered" (stored
     in another axis order); when None it follows from the index.
+    Raises SettingError for another variant, a negative number, or a shape without voxels.
     """
+    if seed < 0 or index < 0 or min(shape) < 1:
+        raise SettingError(f"Phantom case {index} of seed {seed} cannot have shape {shape}: use positive numbers.")
+    if variant is not None and variant not in CYCLE:
+        raise unknown_name("variant of the phantom", variant, set(CYCLE))
     variant = variant or CYCLE[index % len(CYCLE)]
     rng = np.random.default_rng([seed, index])
     voxel = WIDTH / shape[0]
@@ -106,7 +112,12 @@ def write_cohort(
     images/ holds every scan, labels/ the masks of the first `labelled` cases, truth/ the masks of all, and
     classes.json the names and colours of the classes. The same arguments give the same bytes, and a case does not
     depend on how many there are. `progress` is called with (done, total) after each case.
+    Raises SettingError for an unknown size or numbers that do not fit together.
     """
+    if size not in SIZES:
+        raise unknown_name("size of the phantom cohort", size, SIZES)
+    if not 0 <= labelled <= cases:
+        raise SettingError(f"Of {cases} phantom cases {labelled} cannot have masks: use a number from 0 to {cases}.")
     folder = Path(folder)
     for index in range(cases):
         case = make_case(seed, index, shape=SIZES[size])
@@ -160,4 +171,5 @@ def _acquire(image: Floats, shade: Floats, rng: np.random.Generator) -> NDArray[
     image = image * np.exp(rng.uniform(0.08, 0.2) * shade)
     image += rng.uniform(0.005, 0.03) * np.roll(image, image.shape[1] // 2 + 3, 1)
     noise = rng.uniform(0.015, 0.04) * rng.standard_normal((2, *image.shape), np.float32)
-    return np.rint(rng.uniform(400, 1600) * np.hypot(image + noise[0], noise[1])).astype(np.int16)
+    voxels: NDArray[np.int16] = np.rint(rng.uniform(400, 1600) * np.hypot(image + noise[0], noise[1])).astype(np.int16)
+    return voxels

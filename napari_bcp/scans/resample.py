@@ -6,11 +6,14 @@ matrix interpolates linearly; where it is coarser, it averages over the new voxe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +35,8 @@ def axis_weights(size: int, new: int) -> Floats:
         centres = np.clip((np.arange(new) + 0.5) * scale - 0.5, 0, size - 1)
         weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size)[None, :] - centres[:, None]))
     weights /= weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
+    rows: Floats = weights.astype(np.float32)
+    return rows
 
 
 def resample_linear(array: NDArray[np.generic], shape: Sequence[int]) -> Floats:

@@ -1,5 +1,7 @@
 """The method reproduces the values of the published code (see tests/parity/README.md)."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ class Scripted:
     """Draws like the published code: numpy's old generator, keeping the ranges that were asked for."""
 
     def __init__(self, seed):
-        self.state = np.random.RandomState(seed)  # noqa: NPY002 - the published draws come from it
+        self.state = np.random.RandomState(seed)
         self.lows, self.highs = [], []
 
     def integers(self, low, high):
@@ -191,5 +193,5 @@ def test_the_default_schedule_rises_holds_and_falls():
     rates = [learning_rate("decay-at-end", 1.0, share=s / 100, stage2_step=0) for s in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert set(rates[1:66]) == {1.0}
-    assert all(a >= b for a, b in zip(rates[66:], rates[67:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[66:]))
     assert rates[-1] == pytest.approx(0.01)

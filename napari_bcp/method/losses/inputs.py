@@ -44,7 +44,7 @@ class Inputs:
     """
 
     def __init__(self, logits: Tensor, target: Tensor, region: Tensor | None) -> None:
-        if logits.ndim not in (3, 4, 5) or logits.shape[1] < 2:
+        if logits.ndim not in (3, 4, 5) or logits.shape[1] < 2 or logits.numel() == 0:
             raise GridMismatchError(
                 f"Logits of shape {tuple(logits.shape)} are no (batch, classes, 1 to 3 axes) with two or more "
                 "classes; give the network's output before softmax."
@@ -54,7 +54,7 @@ class Inputs:
         self.hard = not (target.is_floating_point() and target.ndim == logits.ndim)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         self.log_p = wide.flatten(2).log_softmax(1)
-        self._target = target
+        self._target = target.detach()
         expected = (logits.shape[0], *self.shape) if self.hard else tuple(logits.shape)
         if tuple(target.shape) != expected:
             raise GridMismatchError(
@@ -73,15 +73,16 @@ class Inputs:
     @cached_property
     def t(self) -> Tensor:
         """Target as probabilities, (B, C, N)."""
-        if not self.hard:
-            return self._target.to(self.log_p.dtype).flatten(2)
-        empty = torch.zeros_like(self.log_p, requires_grad=False)
-        return empty.scatter_(1, self._target.long().flatten(1).unsqueeze(1), 1.0)
+        if self.hard:
+            return self._one_hot(self.log_p.new_ones(()).expand(self.log_p.shape[0], 1, self.log_p.shape[2]))
+        return self._target.to(self.log_p.dtype).flatten(2)
 
     @cached_property
     def mt(self) -> Tensor:
         """Target inside the region, (B, C, N)."""
-        return self.t if self.m is None else self.t * self.m
+        if self.m is None:
+            return self.t
+        return self._one_hot(self.m) if self.hard else self.t * self.m
 
     @cached_property
     def size(self) -> Tensor:
@@ -95,9 +96,13 @@ class Inputs:
         return x if self.m is None else x * self.m
 
     def mean(self, x: Tensor) -> Tensor:
-        """Return the mean of `x` (B, N) over the region, 0 for an empty region."""
-        total = x.sum() if self.m is None else (x * self.m[:, 0]).sum()
-        return total / (self.size + 1e-16)
+        """Return the sum of `x`, already cut, per voxel of the region; 0 for an empty region."""
+        return x.sum() / (self.size + 1e-16)
+
+    def _one_hot(self, values: Tensor) -> Tensor:
+        """Return the (B, 1, N) values at each voxel's class and 0 elsewhere, (B, C, N)."""
+        places = self._target.long().flatten(1).unsqueeze(1)
+        return torch.zeros_like(self.log_p, requires_grad=False).scatter_(1, places, values)
 
     def _check_classes(self, target: Tensor) -> None:
         """Refuse classes that the logits do not have."""

@@ -1,0 +1,101 @@
+"""The whole way on a cohort that the package draws itself: new, train, predict, evaluate, pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_bcp import api
+from napari_bcp.cli.console import follow, reporter
+from napari_bcp.cli.leaving import Stop, stop_on_signals
+from napari_bcp.cli.sheet import SheetRow, write_sheet
+from napari_bcp.cli.tables import print_table
+from napari_bcp.errors import PoolError
+from napari_bcp.metrics import Report, measure_case
+from napari_bcp.scans import read_mask, read_scan
+from napari_bcp.scans.maps import MapFile
+from napari_bcp.scans.phantom import Size, write_cohort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_bcp.cli.console import Display
+    from napari_bcp.pool import Pool
+
+CASES, LABELLED = 24, 4
+_PICTURED = 6
+_OWN_FILES = {"images", "labels", "truth", "classes.json", "pool", "sheet.png", "table.csv"}
+_SHOWN_MEASURES = ("Dice", "HD95 (mm)")
+
+
+def run_demo(
+    folder: Path, minutes: float, device: str, display: Display, *, cases: int = CASES, size: Size = "small"
+) -> bool:
+    """Make the cohort and its pool in `folder` if they are not there, train, predict, measure and draw.
+
+    A second call goes on training. Returns False if the user stopped it. Raises PoolError if `folder` holds
+    something else, and what the verbs raise.
+    """
+    pool = folder / "pool"
+    if not (pool / "pool.sqlite").exists():
+        _make_pool(folder, cases, size, display)
+    with stop_on_signals() as stop:
+        if not _compute(pool, minutes, device, display, stop):
+            return False
+    with api.open_pool(pool) as opened:
+        report, rows = measure(opened, folder / "truth", reporter("measuring", display))
+        report.to_csv(folder / "table.csv")
+        shown = evenly(rows, _PICTURED)
+        title = f"{len(shown)} of {len(rows)} cases without a mask, from the best to the worst Dice"
+        write_sheet(folder / "sheet.png", shown, opened.classes, title)
+    display.say(f"\nOn the {len(rows)} cases that had no mask:")
+    print_table([line for line in report.summary_rows() if line["measure"] in _SHOWN_MEASURES])
+    display.say(f"\nPictures: {folder / 'sheet.png'}\nEvery case: {folder / 'table.csv'}\nThe pool: {pool}")
+    return True
+
+
+def measure(pool: Pool, truth: Path, progress: Callable[[int, int, str], None]) -> tuple[Report, list[SheetRow]]:
+    """Compare the pseudo-labels of a pool with the true masks in `truth`; rows run from the best Dice to the worst."""
+    report = Report(classes={one.value: one.name for one in pool.classes})
+    rows = []
+    predicted = pool.cases("predicted")
+    for done, case in enumerate(predicted, start=1):
+        assert case.map is not None  # noqa: S101 - a predicted case has one
+        scan = read_scan(case.path)
+        pseudo = read_mask(case.map.pseudo_path, scan.grid).voxels
+        true = read_mask(truth / case.path.name, scan.grid).voxels
+        found = measure_case(case.name, pseudo, true, scan.grid.spacing, classes=report.classes)
+        report.rows += found
+        dice = {row.value: row.measures["dice"] for row in found}
+        probabilities = MapFile(case.map.map_path).read_all()
+        rows.append(SheetRow(case.name, scan.voxels, probabilities, pseudo, true, scan.grid.spacing, dice))
+        progress(done, len(predicted), case.name)
+    return report, sorted(rows, key=lambda row: sum((row.dice or {}).values()), reverse=True)
+
+
+def evenly(rows: list[SheetRow], count: int) -> list[SheetRow]:
+    """Return `count` of `rows`, or all if there are fewer, at even distances with the first and the last."""
+    if len(rows) <= count:
+        return rows
+    return [rows[round(place * (len(rows) - 1) / (count - 1))] for place in range(count)]
+
+
+def _make_pool(folder: Path, cases: int, size: Size, display: Display) -> None:
+    """Write the cohort, of which a few cases have masks, and make its pool."""
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES):
+        raise PoolError(f"{folder} holds something else; name a new folder for the demo.", path=folder)
+    drawn = reporter("drawing scans", display)
+    write_cohort(folder, cases, min(LABELLED, cases), 0, size, lambda done, total: drawn(done, total, ""))
+    read = reporter("reading scans", display)
+    api.new_pool(folder / "pool", folder / "images", folder / "labels", folder / "classes.json", read).close()
+
+
+def _compute(pool: Path, minutes: float, device: str, display: Display, stop: Stop) -> bool:
+    """Train and predict; return whether both came to their end."""
+    for events in (
+        api.train(pool, minutes=minutes, device=device, stop=stop),
+        api.predict(pool, device=device, stop=stop),
+    ):
+        if follow(events, display, stop).stopped:
+            return False
+    return True

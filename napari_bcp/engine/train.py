@@ -1,0 +1,525 @@
+"""Training: one loop, top to bottom, over a state that can be saved between any two steps.
+
+`train` is a generator of events. It stops when its budget is used up, when it is asked to, or when the caller
+closes it; what was learnt is saved in each case.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_bcp.engine import checkpoint
+from napari_bcp.engine.cache import Cache, CaseFiles
+from napari_bcp.engine.device import available_cores, bfloat16_pays
+from napari_bcp.engine.predict import arithmetic, memory_format, network_of, predict_scan
+from napari_bcp.engine.sampler import Sampler
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, TrainingError
+from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
+from napari_bcp.method import decide, draw_boxes, keep_mask, learning_rate, mixed_loss, paste, update_teacher
+from napari_bcp.method.losses import get_loss
+from napari_bcp.method.pseudo_labels import clean_batch
+from napari_bcp.metrics import dice_per_class
+from napari_bcp.scans import read_mask, read_scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from napari_bcp.config import TrainConfig
+    from napari_bcp.engine.plan import Plan
+
+
+class CaseSource(Protocol):
+    """Where training cases come from; asked before every step."""
+
+    def revision(self) -> int:
+        """Return a number that changes whenever the cases or their masks do; it must be cheap."""
+
+    def labelled(self) -> list[CaseFiles]:
+        """Return the cases with a mask."""
+
+    def unlabelled(self) -> list[CaseFiles]:
+        """Return the other cases that may be used."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: wall-clock seconds since `start` (time.monotonic), or a number of steps."""
+
+    seconds: float | None = None
+    steps: int | None = None
+    start: float = field(default_factory=time.monotonic)
+
+    def share(self, steps_done: int) -> float:
+        """Return the part that is used up, 0 to 1 and beyond."""
+        if self.steps is not None:
+            return steps_done / max(self.steps, 1)
+        return (time.monotonic() - self.start) / max(self.seconds or 0.0, 1e-9)
+
+
+@dataclass
+class State:
+    """Everything that changes while a run trains."""
+
+    student: nn.Module
+    teacher: nn.Module
+    optimiser: torch.optim.Optimizer
+    rng: np.random.Generator
+    torch_rng: Tensor
+    step: int = 0
+    stage2_from: int | None = None
+    elapsed: float = 0.0
+    best: float = -1.0
+
+    def content(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it: tensors, numbers and strings."""
+        return {
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "torch_rng": self.torch_rng,
+            "step": self.step,
+            "stage2_from": self.stage2_from,
+            "elapsed": self.elapsed,
+            "best": self.best,
+        }
+
+    def restore(self, content: dict[str, Any], device: torch.device) -> None:
+        """Take over what a checkpoint holds. Raises CheckpointError when it does not fit the plan."""
+        try:
+            self.student.load_state_dict(content["student"])
+            self.teacher.load_state_dict(content["teacher"])
+            self.optimiser.load_state_dict(content["optimiser"])
+            self.rng.bit_generator.state = json.loads(content["rng"])
+            self.torch_rng = content["torch_rng"]
+            self.step, self.stage2_from = content["step"], content["stage2_from"]
+            self.elapsed, self.best = content["elapsed"], content["best"]
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"The run's checkpoint does not fit its plan ({type(error).__name__}); start over with --fresh."
+            ) from None
+
+
+def new_state(plan: Plan, config: TrainConfig, device: torch.device) -> State:
+    """Return an untrained state; the same seed gives the same one. The global generator is left as it was."""
+    outer = torch.get_rng_state()
+    torch.manual_seed(config.seed)
+    form = memory_format(plan, config.channels_last)
+    student = network_of(plan).to(device=device, memory_format=form)  # type: ignore[call-overload]
+    torch_rng = torch.get_rng_state()
+    torch.set_rng_state(outer)
+    teacher = copy.deepcopy(student)
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return State(student, teacher, _optimiser(config, student), np.random.default_rng(config.seed), torch_rng)
+
+
+def train(
+    source: CaseSource,
+    folder: Path,
+    cache_folder: Path,
+    plan: Plan,
+    config: TrainConfig,
+    budget: Budget,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Event]:
+    """Train a run in `folder` and report; checkpoints are `last.pt`, `previous.pt` and, with held-out cases, `best.pt`.
+
+    Raises TrainingError when no labelled case can be used, CheckpointError when a run to resume cannot be read,
+    DeviceError when memory runs out.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or available_cores())
+    try:
+        state = new_state(plan, config, device)
+        if resume:
+            state.restore(checkpoint.load_newest(folder), device)
+        cache = Cache(cache_folder, plan, plan.classes)
+        yield from _Loop(source, folder, cache, plan, config, budget, device, state, stop or (lambda: False)).run()
+    except torch.OutOfMemoryError:
+        raise DeviceError(
+            f"Device {device} ran out of memory; give --set batch={max(1, plan.batch // 2)} or a smaller --set patch."
+        ) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Loop:
+    """The loop's parts; `run` is the loop."""
+
+    def __init__(
+        self,
+        source: CaseSource,
+        folder: Path,
+        cache: Cache,
+        plan: Plan,
+        config: TrainConfig,
+        budget: Budget,
+        device: torch.device,
+        state: State,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.source, self.folder, self.cache = source, folder, cache
+        self.plan, self.config, self.budget, self.device = plan, config, budget, device
+        self.state, self.stop = state, stop
+        self.sampler = Sampler(plan, config, state.rng, cache.get)
+        self.loss = get_loss(config.loss)
+        self.bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_pays(device))
+        self.form = memory_format(plan, config.channels_last)
+        self.dropped: set[str] = set()
+        self.held_out: list[CaseFiles] = []
+        self.waiting: list[CaseFiles] = []  # unlabelled cases that are not prepared yet
+        self.ready: list[CaseFiles] = []
+        self.revision: int | None = None
+        self.agreement: float | None = None
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Event]:
+        """Train until the budget is used up or `stop` says so."""
+        state, config, budget = self.state, self.config, self.budget
+        first_step, started, elapsed_before = state.step, time.monotonic(), state.elapsed
+        yield from self._refresh(first=True)
+        yield Planned(
+            run=self.folder.name,
+            plan=self.plan.model_dump(mode="json"),
+            settings=config.model_dump(mode="json"),
+            labelled=len(self.sampler.labelled.names),
+            unlabelled=len(self.ready) + len(self.waiting),
+            step=state.step,
+        )
+        reason: Literal["budget", "stopped"] = "budget"
+        saved_at, validated_share, speed = time.monotonic(), 0.0, 0.0
+        try:
+            while (share := budget.share(state.step - first_step)) < 1:
+                if self.stop():
+                    reason = "stopped"
+                    break
+                step_started = time.monotonic()
+                yield from self._refresh()
+                yield from self._prepare_one()
+                stage = self._stage(share)
+                lr = self._set_rate(share)
+                loss = self._step(stage, share)
+                state.step += 1
+                if not np.isfinite(loss):
+                    raise TrainingError(
+                        f"The loss became {loss} at step {state.step}; go on from the last checkpoint with a smaller "
+                        f"rate, --set lr={config.lr / 3:.1g}."
+                    )
+                now = time.monotonic()
+                state.elapsed = elapsed_before + now - started
+                pace = 1 / max(now - step_started, 1e-9)
+                speed = pace if not speed else 0.95 * speed + 0.05 * pace
+                yield Step(
+                    step=state.step,
+                    stage=stage,
+                    loss=loss,
+                    lr=lr,
+                    elapsed_s=state.elapsed,
+                    steps_per_s=speed,
+                    share=min(share, 1.0),
+                    eta_s=self._eta(first_step, speed),
+                    agreement=self.agreement,
+                )
+                if self.held_out and share - validated_share >= config.validate_every:
+                    validated_share = share
+                    yield from self._validate()
+                if now - saved_at >= config.save_every:
+                    saved_at = now
+                    yield self._save()
+        finally:
+            # Also when the caller closes the generator: nothing that was learnt is lost.
+            if state.step > first_step:
+                saved = self._save()
+        if self.held_out and reason == "budget":
+            yield from self._validate()
+        if state.step > first_step:
+            yield saved
+        yield Finished(reason=reason, step=state.step, elapsed_s=state.elapsed)
+
+    # -- the cases --------------------------------------------------------------------------------------------
+
+    def _refresh(self, first: bool = False) -> Iterator[Event]:
+        """Take over what has changed in the pool since the last step."""
+        revision = self.source.revision()
+        if revision == self.revision:
+            return
+        self.revision = revision
+        labelled = [c for c in self.source.labelled() if c.name not in self.dropped]
+        known = set(self.sampler.labelled.names)
+        usable = []
+        for i, case in enumerate(labelled):
+            if first:
+                yield Progress(task="preparing labelled scans", done=i, total=len(labelled), case=case.name)
+            bad = self._prepare(case)
+            if bad is None:
+                usable.append(case)
+            else:
+                yield bad
+            if self.stop():
+                break
+        if first:
+            self.held_out = self._choose_held_out(usable)
+        held = {c.name for c in self.held_out}
+        usable = [c for c in usable if c.name not in held]
+        if not usable and not self.stop():
+            raise TrainingError(
+                "No labelled case can be used for training; accept at least one mask with 'napari-bcp accept'."
+            )
+        unlabelled = [c for c in self.source.unlabelled() if c.name not in self.dropped]
+        ready = {c.name for c in self.ready}
+        self.ready = [c for c in unlabelled if c.name in ready]
+        self.waiting = [c for c in unlabelled if c.name not in ready]
+        order = self.state.rng.permutation(len(self.waiting)) if first else range(len(self.waiting))
+        self.waiting = [self.waiting[i] for i in order]
+        self.sampler.set_cases(usable, self.ready)
+        joined = [c.name for c in usable if c.name not in known]
+        if joined and not first:
+            yield Note(text=f"{', '.join(joined)} joined the training at step {self.state.step}.")
+
+    def _prepare(self, case: CaseFiles) -> CaseUnusable | None:
+        try:
+            self.cache.get(case)
+        except (BcpError, OSError) as error:
+            self.dropped.add(case.name)
+            return CaseUnusable(case=case.name, reason=str(error))
+        return None
+
+    def _prepare_one(self) -> Iterator[Event]:
+        """Prepare one more unlabelled scan between two steps; most are ready when stage 2 begins."""
+        if not self.waiting:
+            return
+        case = self.waiting.pop(0)
+        bad = self._prepare(case)
+        if bad is not None:
+            yield bad
+            return
+        self.ready.append(case)
+        self.sampler.add_unlabelled(case)
+
+    def _choose_held_out(self, cases: list[CaseFiles]) -> list[CaseFiles]:
+        """Hold out one labelled case in five from ten on, or as many as the settings say; always the same ones."""
+        count = self.config.hold_out
+        if count is None:
+            count = len(cases) // 5 if len(cases) >= 10 else 0
+        count = min(count, len(cases) - 1)
+        if count <= 0:
+            return []
+        names = sorted(c.name for c in cases)
+        chosen = np.random.default_rng(self.config.seed).choice(names, count, replace=False)
+        return [c for c in cases if c.name in set(chosen.tolist())]
+
+    # -- one step ---------------------------------------------------------------------------------------------
+
+    def _stage(self, share: float) -> Literal[1, 2]:
+        state = self.state
+        if state.stage2_from is None and share >= self.config.stage1_share and self.ready:
+            state.stage2_from = state.step
+            if not self.config.teacher_from_start:
+                state.teacher.load_state_dict(state.student.state_dict())
+            if self.config.new_optimiser:
+                state.optimiser = _optimiser(self.config, state.student)
+        return 2 if state.stage2_from is not None and self.ready else 1
+
+    def _set_rate(self, share: float) -> float:
+        stage2_step = 0 if self.state.stage2_from is None else self.state.step - self.state.stage2_from
+        lr = learning_rate(self.config.schedule, self.config.lr, share=share, stage2_step=stage2_step)
+        for group in self.state.optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _step(self, stage: Literal[1, 2], share: float) -> float:
+        """Do one optimiser step and move the teacher; returns the loss."""
+        state, config = self.state, self.config
+        outer = torch.get_rng_state()
+        torch.set_rng_state(state.torch_rng)
+        try:
+            state.student.train()
+            mixing = config.mixing + (config.mixing_late - config.mixing) * min(share, 1.0)
+            if state.rng.random() >= mixing:
+                loss = self._whole_loss()
+            elif stage == 1:
+                loss = self._labelled_mix_loss()
+            else:
+                loss = self._bidirectional_loss()
+            state.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            state.optimiser.step()
+        finally:
+            state.torch_rng = torch.get_rng_state()
+            torch.set_rng_state(outer)
+        if config.teacher_from_start:
+            # The teacher's first steps follow the student closely, or it would keep random weights for long.
+            update_teacher(state.teacher, state.student, min(config.ema, 1 - 1 / (state.step + 1)), config.buffers)
+        elif stage == 2:
+            update_teacher(state.teacher, state.student, config.ema, config.buffers)
+        return float(loss.detach())
+
+    def _whole_loss(self) -> Tensor:
+        """Labelled blocks as they are."""
+        images, labels = self.sampler.draw_labelled(self.plan.batch)
+        return self.loss(self._student(self.sampler.vary(images)), labels.to(self.device), None)
+
+    def _labelled_mix_loss(self) -> Tensor:
+        """Stage 1: one labelled block pasted into another."""
+        count = self.plan.stage1_batch
+        outer, outer_labels = self.sampler.draw_labelled(count)
+        inner, inner_labels = self.sampler.draw_labelled(count)
+        keep = self._draw_mask()
+        mixed = paste(self.sampler.vary(outer), self.sampler.vary(inner), keep)
+        logits = self._student(mixed)
+        if self.config.stage1_regions:
+            targets = outer_labels.to(self.device), inner_labels.to(self.device)
+            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) * 0.5
+        return self.loss(logits, paste(outer_labels, inner_labels, keep).to(self.device), None)
+
+    def _bidirectional_loss(self) -> Tensor:
+        """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
+        config = self.config
+        ways = ("in", "out") if config.direction == "both" else (config.direction,)
+        half = max(1, self.plan.batch // len(ways))
+        pairs = []
+        for _ in ways:
+            labelled, labels = self.sampler.draw_labelled(half)
+            pairs.append((labelled, labels, self.sampler.draw_unlabelled(half)))
+        pseudo = self._pseudo_labels([unlabelled for _, _, unlabelled in pairs])
+        keep = self._draw_mask()
+        mixed, targets = [], []
+        for way, (labelled, labels, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
+            hand, teacher = labels.to(self.device), guess.to(self.device)
+            a, b = self.sampler.vary(labelled), self.sampler.vary(unlabelled)
+            mixed.append(paste(a, b, keep) if way == "in" else paste(b, a, keep))
+            targets.append((hand, teacher, 1.0, config.alpha) if way == "in" else (teacher, hand, config.alpha, 1.0))
+        if config.joint_passes:
+            logits = list(self._student(torch.cat(mixed)).split(half))  # type: ignore[no-untyped-call]
+        else:
+            logits = [self._student(m) for m in mixed]
+        keep = keep.to(self.device)
+        total = sum(
+            mixed_loss(self.loss, z, outer, inner, keep, outer_weight, inner_weight)
+            for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True)
+        )
+        assert isinstance(total, Tensor)  # noqa: S101 - there is at least one way
+        with torch.no_grad():
+            self._measure_agreement(logits, targets, keep)
+        # The published loss is a sum of four terms, each about as large as one supervised loss. With whole blocks
+        # in between, a step that weighs several times as much would change what the learning rate means.
+        return total if config.mixing == 1.0 else total / (len(ways) * (1 + config.alpha))
+
+    @torch.no_grad()
+    def _pseudo_labels(self, images: list[Tensor]) -> list[Tensor]:
+        """Let the teacher label blocks, one pass each as published or all at once, and clean its labels."""
+        teacher = self.state.teacher
+        teacher.train(self.config.teacher_mode == "train")
+        if self.config.joint_passes:
+            logits = list(self._forward(teacher, torch.cat(images)).split(len(images[0])))  # type: ignore[no-untyped-call]
+        else:
+            logits = [self._forward(teacher, one) for one in images]
+        labels = [decide(z) for z in logits]
+        if self.config.components == "largest":
+            labels = [clean_batch(one, self.config.connectivity) for one in labels]
+        return [one.long() for one in labels]
+
+    def _measure_agreement(self, logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:
+        """Follow how far the student draws what the teacher drew, on unlabelled voxels; Dice over all classes."""
+        found = []
+        for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True):
+            teacher, region = (outer, keep) if outer_weight < inner_weight else (inner, ~keep)
+            student = z.argmax(1) * region
+            teacher = teacher * region
+            both = float(((student == teacher) & (teacher > 0)).sum())
+            size = float((student > 0).sum() + (teacher > 0).sum())
+            if size:
+                found.append(2 * both / size)
+        if found:
+            value = float(np.mean(found))
+            self.agreement = value if self.agreement is None else 0.9 * self.agreement + 0.1 * value
+
+    def _draw_mask(self) -> Tensor:
+        boxes = draw_boxes(self.plan.block, self.state.rng, strategy=self.config.mask, beta=self.config.beta)
+        return keep_mask(self.plan.block, boxes)
+
+    def _student(self, images: Tensor) -> Tensor:
+        return self._forward(self.state.student, images)
+
+    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        with arithmetic(self.device, self.bfloat16):
+            logits: Tensor = network(images.to(self.device).contiguous(memory_format=self.form))
+        return logits
+
+    # -- around the steps -------------------------------------------------------------------------------------
+
+    def _eta(self, first_step: int, speed: float) -> float:
+        if self.budget.seconds is not None:
+            return max(0.0, self.budget.seconds - (time.monotonic() - self.budget.start))
+        return max(0.0, ((self.budget.steps or 0) - (self.state.step - first_step)) / max(speed, 1e-9))
+
+    def _save(self, name: str = checkpoint.LAST) -> Saved:
+        path = self.folder / name
+        use = "student" if self.config.predict_with == "student" or self.state.stage2_from is None else "teacher"
+        if self.config.teacher_from_start and self.config.predict_with == "teacher":
+            use = "teacher"
+        checkpoint.save(
+            path,
+            {
+                **self.state.content(),
+                "plan": self.plan.model_dump_json(),
+                "config": self.config.model_dump_json(),
+                "use": use,
+                "run": self.folder.name,
+            },
+        )
+        return Saved(step=self.state.step, path=str(path))
+
+    def _validate(self) -> Iterator[Event]:
+        """Segment the held-out cases as a user would see them and keep the best network."""
+        network = self.state.teacher if self.config.predict_with == "teacher" else self.state.student
+        scores: dict[int, list[float]] = {v: [] for v in self.plan.classes}
+        for case in self.held_out:
+            scan = read_scan(case.scan)
+            assert case.mask is not None  # noqa: S101 - held-out cases are labelled
+            truth = read_mask(case.mask, scan.grid).voxels
+            found = predict_scan(
+                network,
+                self.plan,
+                scan,
+                device=self.device,
+                bfloat16=self.bfloat16,
+                components=self.config.components,
+                connectivity=self.config.connectivity,
+                stop=self.stop,
+            )
+            if found is None:
+                return
+            for value, dice in dice_per_class(found.labels, truth, self.plan.classes).items():
+                if not np.isnan(dice):
+                    scores[value].append(dice)
+        means = {v: float(np.mean(s)) for v, s in scores.items() if s}
+        mean = float(np.mean(list(means.values()))) if means else 0.0
+        best = mean > self.state.best
+        if best:
+            self.state.best = mean
+            self._save(checkpoint.BEST)
+        yield Validated(step=self.state.step, dice=means, best=best)
+
+
+def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if config.optimiser == "adam":
+        return torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)

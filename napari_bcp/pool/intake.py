@@ -1,0 +1,184 @@
+"""Taking scans and masks in: first everything is looked at and copied, then all of it is recorded at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_bcp.errors import BcpError, PoolError, SettingError
+from napari_bcp.pool.fingerprint import Fingerprint, fingerprint
+from napari_bcp.pool.masks import values_in
+from napari_bcp.pool.paths import check_name, printable, settled, stored_scan
+from napari_bcp.pool.table import grid_columns
+from napari_bcp.scans import default_classes, pair, read_classes, read_grid, read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_bcp.pool.masks import MaskFolder
+    from napari_bcp.pool.table import Table
+    from napari_bcp.scans import ClassSpec, Pairing
+
+    Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Found:
+    """A scan that is new to the pool: what its header says, or the `problem` that makes it unusable."""
+
+    name: str
+    scan: str
+    grid: dict[str, str] = field(default_factory=dict)
+    seen: Fingerprint | None = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Intake:
+    """What a pairing brings.
+
+    cases : new scans;  masks : (case, version written, source);  refused : (case, source, why)
+    values : all classes seen in the masks;  notes : sentences for the reader
+    """
+
+    cases: list[Found] = field(default_factory=list)
+    masks: list[tuple[str, int, str]] = field(default_factory=list)
+    refused: list[tuple[str, str, str]] = field(default_factory=list)
+    values: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_pairs(images: Path, labels: Path | None) -> Pairing:
+    """Return which scans and masks the folders hold. Raises PoolError if there is no scan."""
+    pairing = pair(images, labels)
+    if not pairing.pairs:
+        raise PoolError(
+            f"There is no scan (.nii or .nii.gz) in {images}; name the folder that holds them.", path=images
+        )
+    return pairing
+
+
+def choose_classes(given: Path | Sequence[ClassSpec] | None, pairing: Pairing) -> tuple[ClassSpec, ...]:
+    """Return the classes that are given (as a file or a list), else those of the data set's own description.
+
+    Raises SettingError if a value or a name stands twice, or a class is called background.
+    """
+    if given is None:
+        specs = tuple(pairing.classes or ())
+    elif isinstance(given, Path):
+        specs = read_classes(given)
+    else:
+        specs = tuple(given)
+    seen: set[object] = {0, "background"}
+    for spec in specs:
+        for part in (spec.value, spec.name.lower()):
+            if part in seen:
+                raise SettingError(
+                    f"Class {spec.value} '{spec.name}' has a value or name that is taken; give every class its own."
+                )
+            seen.add(part)
+    return specs
+
+
+def look(root: Path, pairing: Pairing, table: Table, masks: MaskFolder, progress: Progress | None) -> Intake:
+    """Read the headers of new scans, and read, check and copy the masks that are new; record nothing.
+
+    A mask of a known case is new if that case never had one. What cannot be used is named, and stops nothing.
+    """
+    intake = Intake(notes=list(pairing.notes))
+    known = {case.path: case for case in table.cases(None)}
+    taken = {case.name.lower() for case in known.values()}
+    allowed = [spec.value for spec in table.classes()] or None
+    total = len(pairing.pairs)
+    for done, (given, image, mask) in enumerate(pairing.pairs):
+        if progress is not None:
+            progress(done, total, given)
+        path = settled(image)
+        case = known.get(path)
+        if case is not None:
+            name = case.name
+            if table.newest_version(name) or case.status not in ("unlabelled", "predicted"):
+                continue
+        else:
+            name = _free_name(given, taken)
+            found = _look_at(root, name, path)
+            if found is None:
+                intake.notes.append(f"{path} has a name that is not valid text; rename it to use it.")
+                continue
+            taken.add(name.lower())
+            intake.cases.append(found)
+            if name != given:
+                intake.notes.append(f"{path} became case '{name}', because there is another case '{given}'.")
+            if found.problem:
+                intake.notes.append(f"Case '{name}' is unusable: {found.problem}")
+                continue
+        if mask is not None:
+            _take_mask(intake, name, path, mask, allowed, table, masks)
+    if progress is not None:
+        progress(total, total, "")
+    intake.notes = [printable(note) for note in intake.notes]
+    return intake
+
+
+def record(intake: Intake, table: Table) -> list[str]:
+    """Write what `look` found into the table, all of it or nothing; return the new cases' names."""
+    with table.transaction():
+        if not table.classes():
+            table.add_classes(default_classes(sorted(intake.values)))
+        for found in intake.cases:
+            table.add_case(found.name, found.scan, found.grid, found.seen, found.problem, found.notes)
+        for name, version, source in intake.masks:
+            table.accept(name, version, "person", source)
+        for name, source, reason in intake.refused:
+            table.log("mask refused", name, source=source, reason=reason)
+    return [found.name for found in intake.cases]
+
+
+def _look_at(root: Path, name: str, path: Path) -> Found | None:
+    """Return what a scan's header says; None if its path cannot be stored as text."""
+    found = Found(check_name(name), stored_scan(root, path))
+    try:
+        found.scan.encode()
+    except UnicodeEncodeError:
+        return None
+    try:
+        grid = read_grid(path)
+        found.grid, found.notes = grid_columns(grid.shape, grid.spacing), tuple(grid.notes)
+    except (BcpError, OSError) as error:
+        found.problem = str(error)
+    found.seen = fingerprint_or_none(path)
+    return found
+
+
+def _take_mask(
+    intake: Intake, name: str, scan: Path, mask: Path, allowed: list[int] | None, table: Table, masks: MaskFolder
+) -> None:
+    """Read, check and copy one mask; note why if it cannot be used."""
+    try:
+        grid = read_grid(scan)
+        voxels = read_mask(mask, grid, classes=allowed).voxels
+    except (BcpError, OSError) as error:
+        intake.refused.append((name, printable(str(mask)), printable(str(error))))
+        intake.notes.append(f"The mask of case '{name}' was left out: {error}")
+        return
+    intake.values.update(values_in(voxels))
+    version = masks.write_next(name, table.newest_version(name), voxels, grid)
+    intake.masks.append((name, version, printable(str(mask))))
+
+
+def fingerprint_or_none(path: Path) -> Fingerprint | None:
+    """Return the file's fingerprint, or None if it cannot be read."""
+    try:
+        return fingerprint(path)
+    except OSError:
+        return None
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return the name, numbered if another case has it, in whatever letters' case."""
+    number, free = 2, name
+    while free.lower() in taken:
+        number, free = number + 1, f"{name}_{number}"
+    return free

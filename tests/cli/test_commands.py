@@ -1,0 +1,286 @@
+"""Every command calls its verb with what was asked, and shows what comes back."""
+
+import json
+import re
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+from pydantic import TypeAdapter
+
+from napari_bcp.cli.main import app
+from napari_bcp.config import PRESETS, TrainConfig
+from napari_bcp.events import CaseUnusable, Event, Finished, MapMade, Note, Planned, Progress, Saved, Step, Validated
+from napari_bcp.metrics.report import Report, measure_case
+
+COMMANDS = [one.name or one.callback.__name__ for one in app.registered_commands]
+EVENT = TypeAdapter(Event)
+
+A_MAP = MapMade(
+    case="a",
+    run="0001",
+    step=7,
+    map_path="m",
+    pseudo_path="p",
+    quality={1: 0.9, 2: None},
+    entropy=0.1,
+    volume_ml={1: 2.5},
+    islands={1: 0},
+    seconds=1.0,
+)
+UNUSABLE = CaseUnusable(case="b", reason="b.nii is empty; export it again.")
+TRAINING = [
+    Planned(run="0001", plan={}, settings={}, labelled=4, unlabelled=20, step=0),
+    Progress(task="prepare", done=1, total=4, case="a"),
+    *(Step(step=i, stage=1, loss=0.5, lr=1e-3, elapsed_s=i, steps_per_s=2, share=i / 1000) for i in range(1, 1001)),
+    Validated(step=1000, dice={1: 0.91}, best=True),
+    Saved(step=1000, path="c"),
+    Finished(reason="budget", step=1000, elapsed_s=300),
+]
+
+
+def recorder(answer):
+    """Return a verb that gives `answer`, and the list of calls that it got."""
+    calls = []
+
+    def verb(*arguments, **options):
+        calls.append((arguments, options))
+        return answer
+
+    return verb, calls
+
+
+def events_of(text):
+    """Return the events on standard output; every line must be one."""
+    return [EVENT.validate_json(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_begins_with_a_line_and_an_example(command, name):
+    """A person who reads no further can use it."""
+    done = command(name, "--help")
+    text = " ".join(done.out.split())
+    assert done.code == 0
+    assert re.match(rf"Usage: napari-bcp {name} .*? [A-Z][^.]+\. .*?Example: napari-bcp {name} ?", text)
+
+
+def test_the_help_lists_the_commands_in_the_order_of_the_work(command):
+    """And only the documented ones."""
+    text = command("--help").out
+    assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == COMMANDS
+    assert set(COMMANDS) == {
+        *("new", "status", "train", "predict", "segment", "accept", "evaluate", "export", "relocate"),
+        *("doctor", "demo"),
+    }
+
+
+def test_the_version_is_told(command):
+    """As package managers know it."""
+    assert re.fullmatch(r"napari-bcp \d+\.\d+\.\d+\S*\n", command("--version").out)
+
+
+def test_a_shell_completes_commands(command, monkeypatch):
+    """The shell asks by environment variables."""
+    monkeypatch.setenv("_NAPARI_BCP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "napari-bcp re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert command().out.split() == ["relocate"]
+
+
+def test_the_settings_are_listed_without_a_pool(command):
+    """With the names that --set and --preset take."""
+    done = command("train", "--help-settings")
+    assert done.code == 0
+    assert set(TrainConfig.model_fields) <= {line.split(" ")[0] for line in done.out.splitlines()}
+    assert all(preset in done.out for preset in PRESETS)
+
+
+def test_training_passes_on_what_was_asked(command, tmp_path):
+    """Settings are read as values, not as text."""
+    train, calls = recorder(TRAINING)
+    done = command(
+        *("train", tmp_path, "--preset", "quality", "--steps", 9, "--device", "cpu", "--fresh"),
+        *("--set", "loss=dml", "--set", "patch=64,64,32"),
+        train=train,
+    )
+    [((root,), options)] = calls
+    stop = options.pop("stop")
+    assert root == tmp_path
+    assert options.pop("settings") == {"loss": "dml", "patch": [64, 64, 32]}
+    assert options == {"preset": "quality", "minutes": None, "steps": 9, "device": "cpu", "fresh": True}
+    assert stop() is False
+    assert done.code == 0
+    assert "1000 steps" in done.out
+    assert f"napari-bcp predict {tmp_path}" in done.out
+
+
+def test_training_takes_minutes_or_steps(command):
+    """Both at once could only be guessed at."""
+    done = command("train", "pool", "--minutes", 1, "--steps", 9)
+    assert (done.code, done.out) == (2, "")
+    assert "not both" in done.err
+
+
+def test_a_log_file_gets_a_line_now_and_then(command):
+    """A thousand steps are ten or so lines; what matters is never left out."""
+    lines = command("train", "pool", train=recorder(TRAINING)[0]).err.splitlines()
+    steps = [line for line in lines if line.startswith("train: stage 1")]
+    assert 10 <= len(steps) <= 11
+    assert "Run 0001 starts: 4 cases with masks, 20 without." in lines
+    assert "Dice on the held-out cases after step 1000: class 1: 0.910 (best so far)" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "events"),
+    [
+        (["train", "pool"], "train", TRAINING),
+        (["predict", "pool"], "predict", [A_MAP, UNUSABLE, Finished(reason="done")]),
+        (["segment", "pool", "a.nii", "-o", "out"], "segment", [A_MAP, Finished(reason="done")]),
+    ],
+)
+def test_with_json_the_output_is_the_events(command, arguments, verb, events):
+    """Each as it was, one a line, with one note for the result."""
+    done = command(*arguments, "--json", **{verb: recorder(events)[0]})
+    *same, result = events_of(done.out)
+    assert same == events
+    assert isinstance(result, Note)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_stopped_prediction_names_the_command_that_goes_on(command):
+    """With the cases that were asked for."""
+    predict, calls = recorder([A_MAP, Finished(reason="stopped")])
+    done = command("predict", "my pool", "a", "b", predict=predict)
+    assert done.code == 130
+    assert "napari-bcp predict 'my pool' a b" in done.out
+    assert calls[0][0][1] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("events", "code"), [([A_MAP, UNUSABLE], 0), ([UNUSABLE], 3), ([], 0)])
+def test_left_out_scans_are_an_error_only_if_nothing_was_done(command, events, code):
+    """Each is named with its reason either way."""
+    segment, calls = recorder([*events, Finished(reason="done")])
+    done = command("segment", "pool", "a.nii", "b.nii", "--out", "masks", "--probabilities", segment=segment)
+    assert done.code == code
+    assert (UNUSABLE.reason in done.err) == (UNUSABLE in events)
+    [((source, images, out), options)] = calls
+    assert [str(source), *map(str, images), str(out)] == ["pool", "a.nii", "b.nii", "masks"]
+    assert options["probabilities"] is True
+
+
+def pool_of(counts, unusable=(), notes=()):
+    """Return what new_pool gives."""
+    return nullcontext(SimpleNamespace(counts=lambda: counts, cases=lambda status: unusable, notes=notes))
+
+
+BAD_CASE = SimpleNamespace(name="b", reason="b.nii is empty; export it again.")
+
+
+def test_a_new_pool_says_what_it_holds(command):
+    """Also what could not be used, and what to do next."""
+    made = pool_of({"accepted": 4, "unlabelled": 19, "unusable": 1}, [BAD_CASE], ["c_mask.nii is the mask of no scan."])
+    done = command("new", "pool", "--images", "scans", new_pool=lambda *a, **k: made)
+    assert done.code == 0
+    assert "24 cases (4 accepted, 19 unlabelled, 1 unusable)" in done.out
+    assert "napari-bcp train pool" in done.out
+    assert done.err.splitlines() == ["c_mask.nii is the mask of no scan.", f"b is left out: {BAD_CASE.reason}"]
+
+
+def test_a_pool_without_any_usable_scan_is_an_error(command):
+    """It exists, but nothing can be done with it."""
+    made = pool_of({"unusable": 1}, [BAD_CASE])
+    assert command("new", "pool", "--images", "scans", new_pool=lambda *a, **k: made).code == 3
+
+
+def test_progress_is_reported_while_a_pool_is_made(command):
+    """With the time left, once that can be told."""
+
+    def new_pool(root, images, labels, classes, progress):
+        progress(0, 2, "a")
+        progress(1, 2, "b")
+        return pool_of({"unlabelled": 2})
+
+    first, second, result = events_of(command("new", "p", "--images", "s", "--json", new_pool=new_pool).out)
+    assert (first.done, first.total, first.case, first.eta_s) == (0, 2, "a", None)
+    assert (second.done, second.case, second.eta_s >= 0) == (1, "b", True)
+    assert isinstance(result, Note)
+
+
+STATUS = {
+    "root": "/data/pool",
+    "classes": [{"value": 1, "name": "liver", "colour": "#e69f00"}],
+    "counts": {"unlabelled": 1, "predicted": 2, "unusable": 1},
+    "runs": [{"id": "0001", "preset": "quick", "step": 800, "elapsed_s": 300.0, "status": "finished"}],
+    "cases": [
+        {"name": "new", "status": "unlabelled", "reason": "", "quality": None, "mask_version": None},
+        {"name": "sure", "status": "predicted", "reason": "", "quality": {"1": 0.97}, "mask_version": None},
+        {"name": "doubtful", "status": "predicted", "reason": "", "quality": {"1": 0.6}, "mask_version": None},
+        {"name": "broken", "status": "unusable", "reason": "it is empty", "quality": {}, "mask_version": None},
+    ],
+}
+
+
+def test_status_shows_first_what_needs_a_look(command):
+    """The unusable, then the least certain."""
+    out = command("status", "pool", status=recorder(STATUS)[0]).out
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["broken", "doubtful", "sure", "new"]
+    assert "4 cases (1 unlabelled, 2 predicted, 1 unusable); classes: liver" in out
+    assert re.search(r"0001 +quick +800 +5:00 +finished", out)
+
+
+def test_status_as_json_is_what_the_verb_returned(command):
+    """Nothing is left out or rounded."""
+    assert json.loads(command("status", "pool", "--json", status=recorder(STATUS)[0]).out) == STATUS
+
+
+def test_status_lists_only_the_first_of_many_cases(command):
+    """And says how many there are beside them."""
+    cases = [{**STATUS["cases"][0], "name": f"case-{i:03}"} for i in range(100)]
+    out = command("status", "pool", status=recorder({**STATUS, "cases": cases})[0]).out
+    assert "case-039" in out
+    assert "case-040" not in out
+    assert "and 60 more" in out
+
+
+def report_of(*cases):
+    """Return a report over two-voxel masks."""
+    import numpy as np
+
+    truth = np.zeros((4, 4, 4), np.uint8)
+    truth[1:3, 1:3, 1:3] = 1
+    rows = [row for case in cases for row in measure_case(case, truth, truth, (1.0, 1.0, 1.0))]
+    return Report(classes={1: "liver"}, rows=rows, missing=["c"], refused={"b": "b.nii lies on another grid."})
+
+
+def test_evaluation_prints_means_and_names_what_it_could_not_measure(command, tmp_path):
+    """Both files are written."""
+    evaluate, calls = recorder(report_of("a"))
+    files = ["--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv"]
+    done = command("evaluate", "masks", "truth", "--paper", *files, evaluate=evaluate)
+    assert done.code == 0
+    assert re.search(r"liver +Dice +1\.000", done.out)
+    assert "b.nii lies on another grid." in done.err
+    assert "c is left out: there is no prediction" in done.err
+    assert calls[0][1]["paper"] is True
+    assert json.loads((tmp_path / "r.json").read_text())["refused"] == {"b": "b.nii lies on another grid."}
+    assert (tmp_path / "r.csv").read_text().startswith("case,class")
+
+
+def test_an_evaluation_that_measured_nothing_is_an_error(command):
+    """Although each file is only left out."""
+    assert command("evaluate", "masks", "truth", evaluate=recorder(report_of())[0]).code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "answer", "text"),
+    [
+        (["accept", "pool", "a", "m.nii"], "accept", 3, "a is accepted, version 3."),
+        (["relocate", "pool", "old", "new"], "relocate", 24, "24 cases point to new now."),
+        (["export", "pool", "out", "--layout", "nnunet"], "export", {"masks": 4, "pseudo": 20}, "4 masks, 20 pseudo"),
+    ],
+)
+def test_short_commands_say_what_they_did(command, arguments, verb, answer, text):
+    """In one line."""
+    done = command(*arguments, **{verb: recorder(answer)[0]})
+    assert (done.code, done.err) == (0, "")
+    assert text in done.out

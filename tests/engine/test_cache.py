@@ -1,0 +1,99 @@
+"""The cache prepares a scan once, and again when scan, mask or plan change."""
+
+import os
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from napari_bcp.config import make_config
+from napari_bcp.engine.cache import Cache, CaseFiles, to_network
+from napari_bcp.engine.fingerprint import take_fingerprint
+from napari_bcp.engine.plan import make_plan
+from napari_bcp.errors import GridMismatchError, ScanError
+from napari_bcp.scans import read_mask, read_scan
+
+
+@pytest.fixture
+def made(cohort, tmp_path):
+    """Return a cache, its folder and one labelled case whose files the test may change."""
+    with_mask, _, _ = cohort(5, 2)
+    scan, mask = tmp_path / "a.nii.gz", tmp_path / "a_mask.nii.gz"
+    scan.write_bytes(with_mask[0].scan.read_bytes())
+    mask.write_bytes(with_mask[0].mask.read_bytes())
+    loaded = read_scan(scan)
+    found = take_fingerprint([(loaded.grid.shape, loaded.grid.spacing)], [(loaded, read_mask(mask, loaded.grid))])
+    plan = make_plan(found, [1, 2], make_config("quick", {"spacing": (1.5, 1.5, 1.5)}), torch.device("cpu"))
+    return Cache(tmp_path / "cache", plan, [1, 2]), tmp_path / "cache", CaseFiles("a", scan, mask)
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_prepared_case_lies_on_the_networks_grid_with_mean_zero(made):
+    cache, _, case = made
+    prepared = cache.get(case)
+    assert prepared.image.shape == prepared.labels.shape == (19, 16, 20)
+    assert abs(float(prepared.image.astype(np.float32).mean())) < 0.1
+    assert set(np.unique(prepared.labels)) == {0, 1, 2}
+    assert len(prepared.seeds) == 2
+    for channel, places in enumerate(prepared.seeds, 1):
+        assert (prepared.labels[tuple(places.T)] == channel).all()
+
+
+def test_a_second_call_writes_nothing(made):
+    cache, folder, case = made
+    cache.get(case)
+    before = [(p, p.stat().st_mtime_ns) for p in files(folder)]
+    cache.get(case)
+    assert [(p, p.stat().st_mtime_ns) for p in files(folder)] == before
+
+
+def test_a_changed_scan_is_prepared_anew(made):
+    cache, folder, case = made
+    before = np.array(cache.get(case).image)
+    image = nib.load(case.scan)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), case.scan)
+    os.utime(case.scan, ns=(1, 1))
+    assert not np.array_equal(cache.get(case).image, before)
+    assert len(files(folder)) == 4
+
+
+def test_a_torn_file_is_made_again(made):
+    cache, folder, case = made
+    before = np.array(cache.get(case).image)
+    for file in files(folder):
+        file.write_bytes(file.read_bytes()[:40])
+    np.testing.assert_array_equal(cache.get(case).image, before)
+
+
+def test_a_mask_of_another_grid_is_refused_by_name(made, tmp_path):
+    cache, _, case = made
+    other = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), other)
+    with pytest.raises(GridMismatchError, match=r"other\.nii\.gz"):
+        cache.get(CaseFiles("a", case.scan, other))
+
+
+def test_a_scan_that_vanished_is_refused(made, tmp_path):
+    cache, _, _ = made
+    with pytest.raises((ScanError, OSError), match="gone"):
+        cache.get(CaseFiles("gone", tmp_path / "gone.nii.gz"))
+
+
+def test_intensities_are_scaled_as_the_plan_says(made):
+    cache, _, case = made
+    scan = read_scan(case.scan)
+    plan = cache.plan.model_copy(update={"spacing": (0.0, 0.0, 0.0)})
+    zscore = to_network(plan, scan.voxels, scan.grid)
+    assert (abs(zscore.mean()), zscore.std()) == (pytest.approx(0, abs=1e-3), pytest.approx(1, abs=1e-3))
+    minmax = to_network(plan.model_copy(update={"normalise": "minmax"}), scan.voxels, scan.grid)
+    assert (minmax.min(), minmax.max()) == (0, 1)
+    np.testing.assert_array_equal(
+        to_network(plan.model_copy(update={"normalise": "none"}), scan.voxels, scan.grid), scan.voxels
+    )
+    window = (50.0, 150.0, 100.0, 25.0)
+    ct = to_network(plan.model_copy(update={"normalise": "ct", "ct_window": window}), scan.voxels, scan.grid)
+    assert (ct.min(), ct.max()) == (-2, 2)

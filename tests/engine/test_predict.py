@@ -1,0 +1,113 @@
+"""Predictions lie in the scan's own grid, and maps say what the network said."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_bcp.config import make_config
+from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.engine.plan import make_plan
+from napari_bcp.engine.predict import predict_scan
+from napari_bcp.errors import ScanError
+from napari_bcp.scans import read_scan
+from napari_bcp.scans.maps import MapFile
+
+CPU = torch.device("cpu")
+
+
+class Threshold(nn.Module):
+    """Bright voxels are class 1, dark ones class 2, the rest background, each with probability near 1."""
+
+    def forward(self, x):
+        return torch.cat([torch.zeros_like(x), 40 * (x - 1), 40 * (-x - 1)], 1)
+
+
+def plan_for(shape, size, **settings):
+    found = Fingerprint(
+        shape=shape,
+        spacing=size,
+        extent=tuple(n * s for n, s in zip(shape, size, strict=True)),
+        ct=False,
+        foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
+        diameters={3: 10.0, 7: 10.0},
+    )
+    return make_plan(found, [3, 7], make_config("quick", {"normalise": "none", **settings}), CPU)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Return a function that writes and reads a scan with a bright and a dark cube and a bright island."""
+
+    def make(shape=(30, 26, 22), spacing=(1.0, 1.0, 2.0)):
+        voxels = np.zeros(shape, np.float32)
+        voxels[4:12, 5:15, 4:12] = 3
+        voxels[16:26, 5:15, 4:12] = -3
+        voxels[26:28, 22:24, 18:20] = 3
+        nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), tmp_path / "s.nii.gz")
+        return read_scan(tmp_path / "s.nii.gz")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"spacing": (0.0, 0.0, 0.0)},
+        {"spacing": (0.0, 0.0, 0.0), "patch": (8, 8, 8), "network": "quick"},
+        {"spacing": (0.0, 0.0), "dimensions": "2", "patch": (16, 16)},
+        {"network": "vnet", "spacing": (0.0, 0.0, 0.0), "patch": (16, 16, 16)},
+    ],
+    ids=["whole", "blocks", "slices", "plain mean"],
+)
+def test_on_the_scans_own_grid_every_voxel_gets_its_class(scan, settings):
+    loaded = scan()
+    found = predict_scan(Threshold(), plan_for((30, 26, 22), (1, 1, 2), **settings), loaded, device=CPU)
+    expected = np.where(loaded.voxels > 1, 3, np.where(loaded.voxels < -1, 7, 0))
+    expected[26:28, 22:24, 18:20] = 0  # the island was removed
+    np.testing.assert_array_equal(found.labels, expected)
+    assert found.islands == {3: [8]}
+    assert found.volume_ml[3] == pytest.approx(8 * 10 * 8 * 2 / 1000)
+    assert found.quality[3] > 0.99
+    assert found.entropy < 0.01
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.7, 0.8, 3.0)])
+def test_another_grid_in_between_keeps_the_anatomy(scan, spacing):
+    loaded = scan()
+    found = predict_scan(Threshold(), plan_for((30, 26, 22), (1, 1, 2), spacing=spacing), loaded, device=CPU)
+    assert found.labels.shape == loaded.voxels.shape
+    for value, inside in ((3, loaded.voxels > 1), (7, loaded.voxels < -1)):
+        both = (found.labels == value) & inside
+        assert 2 * both.sum() / ((found.labels == value).sum() + inside.sum()) > 0.75
+
+
+def test_a_map_file_gives_back_probabilities_and_facts(scan, tmp_path):
+    loaded = scan()
+    found = predict_scan(Threshold(), plan_for((30, 26, 22), (1, 1, 2), spacing=(0, 0, 0)), loaded, device=CPU)
+    found.map.save(tmp_path / "m.b2nd", {"run": "0001", "step": 7})
+    read = MapFile(tmp_path / "m.b2nd")
+    assert (read.classes, read.shape, read.facts["run"], read.facts["step"]) == ((3, 7), (30, 26, 22), "0001", 7)
+    np.testing.assert_array_equal(read.read(3), np.where(loaded.voxels > 1, 255, 0))
+    np.testing.assert_array_equal(read.read(7, (slice(10, 20), slice(None), slice(4, 6))), read.read_all()[1, 10:20, :, 4:6])
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
+def test_a_file_that_is_no_map_is_refused_by_name(tmp_path, content):
+    if content is not None:
+        (tmp_path / "bad.b2nd").write_bytes(content)
+    with pytest.raises(ScanError, match=r"bad\.b2nd"):
+        MapFile(tmp_path / "bad.b2nd")
+
+
+def test_a_prediction_can_be_stopped(scan):
+    plan = plan_for((30, 26, 22), (1, 1, 2), spacing=(0, 0, 0))
+    assert predict_scan(Threshold(), plan, scan(), device=CPU, stop=lambda: True) is None
+
+
+def test_all_components_stay_when_asked_to(scan):
+    plan = plan_for((30, 26, 22), (1, 1, 2), spacing=(0, 0, 0))
+    found = predict_scan(Threshold(), plan, scan(), device=CPU, components="all")
+    assert found.islands == {}
+    assert found.labels[26, 22, 18] == 3

@@ -1,0 +1,114 @@
+"""Blocks are cut where they should be, image and labels alike."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_bcp.config import make_config
+from napari_bcp.engine import augment
+from napari_bcp.engine.cache import CaseFiles, Prepared
+from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.engine.plan import make_plan
+from napari_bcp.engine.sampler import Deck, Sampler
+
+FOUND = Fingerprint(
+    shape=(32.0, 32.0, 32.0),
+    spacing=(1.0, 1.0, 1.0),
+    extent=(32.0, 32.0, 32.0),
+    ct=False,
+    foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
+    diameters={1: 8.0},
+)
+
+
+def prepared(name, shape=(32, 32, 32), labelled=True):
+    """Return a case whose image equals its labels: one small cube away from the middle."""
+    labels = np.zeros(shape, np.uint8)
+    labels[3:6, 24:27, 10:13] = 1
+    seeds = (np.argwhere(labels).astype(np.int32),) if labelled else ()
+    return Prepared(name, labels.astype(np.float16), labels if labelled else None, seeds)
+
+
+def sampler(settings=None, shape=(32, 32, 32)):
+    config = make_config("quick", {"patch": (16, 16, 16), **(settings or {})})
+    plan = make_plan(FOUND, [1], config, torch.device("cpu"))
+    made = Sampler(plan, config, np.random.default_rng(0), lambda c: prepared(c.name, shape, c.mask is not None))
+    made.set_cases([CaseFiles("a", "a", "m"), CaseFiles("b", "b", "m")], [CaseFiles("u", "u")])
+    return made
+
+
+@pytest.mark.parametrize("mode", ["strong", "light", "none", "paper-la", "paper-acdc"])
+def test_image_and_labels_of_a_block_show_the_same_anatomy(mode):
+    images, labels = sampler({"augment": mode, "foreground": 1.0}).draw_labelled(24)
+    assert images.shape == (24, 1, 16, 16, 16)
+    assert labels.dtype == torch.int64
+    both = ((images[:, 0] > 0.5) & (labels == 1)).sum()
+    assert labels.sum() > 0
+    assert 2 * both / ((images[:, 0] > 0.5).sum() + labels.sum()) > 0.8
+
+
+def test_centred_blocks_nearly_always_show_the_structure():
+    _, labels = sampler({"foreground": 1.0}).draw_labelled(20)
+    assert (labels.flatten(1).sum(1) > 0).float().mean() > 0.85
+    _, anywhere = sampler({"foreground": 0.0}).draw_labelled(20)
+    assert (anywhere.flatten(1).sum(1) > 0).float().mean() < 0.6
+
+
+def test_unlabelled_blocks_are_cut_where_labelled_scans_have_the_structure():
+    images = sampler({"foreground": 1.0}).draw_unlabelled(20)
+    assert ((images > 0.5).flatten(1).sum(1) > 0).float().mean() > 0.85
+
+
+def test_a_scan_smaller_than_the_block_is_no_problem():
+    for mode in ("strong", "none"):
+        images, labels = sampler({"augment": mode}, shape=(9, 28, 14)).draw_labelled(4)
+        assert images.shape == (4, 1, 16, 16, 16)
+        assert torch.isfinite(images).all()
+        assert labels.max() <= 1
+
+
+def test_two_dimensional_blocks_are_slices():
+    made = sampler({"dimensions": "2", "patch": (16, 16), "foreground": 1.0, "network": "quick2d"})
+    images, labels = made.draw_labelled(6)
+    assert images.shape == (6, 1, 16, 16)
+    assert labels.shape == (6, 16, 16)
+    assert (labels.flatten(1).sum(1) > 0).any()
+
+
+def test_plain_blocks_outside_a_scan_are_zero():
+    array = np.ones((4, 4, 4), np.float32)
+    block = augment.cut_plain(array, (-2, 0, 3), (4, 4, 4))
+    assert block.sum() == 2 * 4 * 1
+    assert block[2, 0, 0] == 1
+    assert augment.cut_plain(array, (10, 0, 0), (4, 4, 4)).sum() == 0
+
+
+def test_an_unturned_warp_cuts_the_very_voxels():
+    array = np.random.default_rng(0).random((12, 10, 8)).astype(np.float32)
+    image, _ = augment.cut_warped(array, None, np.array([5.5, 4.5, 3.5]), np.eye(3), None, (4, 4, 4))
+    np.testing.assert_allclose(image, array[4:8, 3:7, 2:6], atol=1e-5)
+
+
+def test_varied_intensities_leave_their_input_alone():
+    image = torch.randn(8, 8, 8)
+    before = image.clone()
+    varied = augment.vary_intensity(np.random.default_rng(3), image)
+    torch.testing.assert_close(image, before, rtol=0, atol=0)
+    assert torch.isfinite(varied).all()
+    assert not torch.equal(varied, image)
+
+
+def test_each_pass_deals_every_case_once():
+    deck, rng = Deck(), np.random.default_rng(0)
+    deck.update(["a", "b", "c"])
+    for _ in range(4):
+        assert sorted(deck.deal(rng) for _ in range(3)) == ["a", "b", "c"]
+
+
+def test_a_newcomer_is_dealt_next_and_a_leaver_never_again():
+    deck, rng = Deck(), np.random.default_rng(0)
+    deck.update(["a", "b", "c"])
+    first = deck.deal(rng)
+    deck.update([n for n in "abc" if n != first] + ["new"])
+    assert deck.deal(rng) == "new"
+    assert first not in {deck.deal(rng) for _ in range(20)}

@@ -1,0 +1,282 @@
+"""Training: it learns, stops when told, keeps what it learnt, goes on, and takes new cases in."""
+
+import pytest
+import torch
+
+from napari_bcp.config import LOSSES, make_config
+from napari_bcp.engine import checkpoint
+from napari_bcp.engine.cache import CaseFiles
+from napari_bcp.engine.device import pick_device
+from napari_bcp.engine.fingerprint import take_fingerprint
+from napari_bcp.engine.plan import make_plan
+from napari_bcp.engine.predict import network_of, predict_scan
+from napari_bcp.engine.train import Budget, train
+from napari_bcp.errors import CheckpointError, DeviceError, TrainingError
+from napari_bcp.metrics import dice_per_class
+from napari_bcp.scans import read_grid, read_mask, read_scan
+
+CPU = torch.device("cpu")
+SMALL = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision": "float32"}
+
+
+def plan_of(cases, config):
+    scans = [read_scan(c.scan) for c in cases if c.mask]
+    pairs = [(s, read_mask(c.mask, s.grid)) for s, c in zip(scans, cases, strict=False)]
+    grids = [read_grid(c.scan) for c in cases]
+    return make_plan(take_fingerprint([(g.shape, g.spacing) for g in grids], pairs), [1, 2], config, CPU)
+
+
+@pytest.fixture
+def run(cohort, source, tmp_path):
+    """Return a function that trains on the small cohort and returns its events."""
+
+    def go(steps=4, labelled=2, preset="quick", folder="run", src=None, seconds=None, stop=None, resume=False, **settings):
+        with_mask, without, _ = cohort(5, labelled)
+        config = make_config(preset, {**SMALL, **settings})
+        plan = plan_of(with_mask, config)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return list(
+            train(
+                src or source(with_mask, without),
+                tmp_path / folder,
+                tmp_path / "cache",
+                plan,
+                config,
+                Budget(steps=steps, seconds=seconds),
+                device=CPU,
+                resume=resume,
+                stop=stop,
+            )
+        )
+
+    return go
+
+
+def of(events, kind):
+    return [e for e in events if e.kind == kind]
+
+
+def test_a_short_training_segments_what_it_was_never_shown(run, cohort, tmp_path):
+    events = run(steps=150, lr=5e-3, stage1_share=0.5, width=8)
+    assert [e.stage for e in of(events, "step")][0] == 1
+    assert [e.stage for e in of(events, "step")][-1] == 2
+    assert of(events, "finished")[0].reason == "budget"
+    _, without, truth = cohort(5, 2)
+    content = checkpoint.load(tmp_path / "run" / "last.pt")
+    config = make_config("quick", {**SMALL, "width": 8})
+    plan = plan_of(cohort(5, 2)[0], config)
+    network = network_of(plan)
+    network.load_state_dict(content[content["use"]])
+    for case in without:
+        found = predict_scan(network, plan, read_scan(case.scan), device=CPU)
+        dice = dice_per_class(found.labels, truth[case.name], [1, 2])
+        assert dice[1] > 0.8
+        assert dice[2] > 0.7
+        assert found.quality[1] > 0.5
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(run, tmp_path):
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(folder=folder, seed=seed, stage1_share=0.5, mixing=1.0)
+    a, b, c = (checkpoint.load(tmp_path / f / "last.pt")["teacher"] for f in "abc")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_a_run_that_goes_on_begins_where_it_stopped(run, tmp_path):
+    run(steps=3)
+    first = checkpoint.load(tmp_path / "run" / "last.pt")
+    events = run(steps=2, resume=True)
+    assert [e.step for e in of(events, "step")] == [4, 5]
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == 5
+    assert first["step"] == 3
+
+
+def test_asked_to_stop_it_saves_and_says_so(run, tmp_path):
+    calls = iter(range(1000))
+    events = run(steps=1000, stop=lambda: next(calls) >= 6)
+    assert of(events, "finished")[0].reason == "stopped"
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == len(of(events, "step")) > 0
+
+
+def test_stopped_while_it_still_prepares_it_ends_without_complaint(run):
+    events = run(steps=1000, stop=lambda: True)
+    assert of(events, "finished")[0].reason == "stopped"
+    assert not of(events, "step")
+
+
+def test_a_closed_generator_keeps_what_was_learnt(cohort, source, tmp_path):
+    with_mask, without, _ = cohort(5, 2)
+    config = make_config("quick", SMALL)
+    events = train(
+        source(with_mask, without),
+        tmp_path,
+        tmp_path / "cache",
+        plan_of(with_mask, config),
+        config,
+        Budget(steps=100),
+        device=CPU,
+    )
+    for event in events:
+        if event.kind == "step" and event.step == 2:
+            break
+    events.close()
+    assert checkpoint.load(tmp_path / "last.pt")["step"] == 2
+
+
+def test_time_is_a_budget_too(run):
+    events = run(steps=None, seconds=0.5)
+    assert of(events, "step")
+    assert of(events, "finished")[0].reason == "budget"
+
+
+def test_a_case_labelled_meanwhile_joins_at_the_next_step(cohort, source, tmp_path):
+    with_mask, without, _ = cohort(5, 3)
+    newcomer = with_mask.pop()
+    src = source(with_mask, without)
+    config = make_config("quick", SMALL)
+    seen = []
+    for event in train(
+        src, tmp_path, tmp_path / "cache", plan_of(with_mask, config), config, Budget(steps=4), device=CPU
+    ):
+        seen.append(event)
+        if event.kind == "step" and event.step == 2:
+            src.with_mask.append(newcomer)
+            src.number += 1
+    note = next(i for i, e in enumerate(seen) if e.kind == "note")
+    assert seen[note].text == f"{newcomer.name} joined the training at step 2."
+    assert next(e.step for e in seen[note:] if e.kind == "step") == 3
+
+
+def test_a_broken_scan_is_reported_and_the_rest_goes_on(run, cohort, source, tmp_path):
+    with_mask, without, _ = cohort(5, 2)
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no scan")
+    events = run(src=source(with_mask, [CaseFiles("broken", broken), *without]), steps=6)
+    assert [(e.case, "broken.nii.gz" in e.reason) for e in of(events, "unusable")] == [("broken", True)]
+    assert len(of(events, "step")) == 6
+
+
+def test_without_any_usable_mask_it_says_what_to_do(run, source, cohort):
+    _, without, _ = cohort(5, 2)
+    with pytest.raises(TrainingError, match="accept"):
+        run(src=source([], without))
+
+
+def test_without_unlabelled_scans_it_trains_on_the_labelled_ones(run, source, cohort):
+    with_mask, _, _ = cohort(5, 2)
+    events = run(src=source(with_mask, []))
+    assert {e.stage for e in of(events, "step")} == {1}
+
+
+def test_held_out_cases_are_measured_and_the_best_network_is_kept(run, tmp_path):
+    events = run(steps=6, labelled=4, hold_out=1, validate_every=0.3)
+    measured = of(events, "validated")
+    assert len(measured) >= 2
+    assert of(events, "planned")[0].labelled == 3
+    assert set(measured[0].dice) == {1, 2}
+    best = max(measured, key=lambda e: sum(e.dice.values()))
+    assert checkpoint.load(tmp_path / "run" / "best.pt")["step"] == best.step
+
+
+def test_enough_labelled_cases_are_held_out_by_themselves(run, cohort, source):
+    with_mask, without, _ = cohort(12, 10)
+    events = run(labelled=10, src=source(with_mask, without))
+    assert of(events, "planned")[0].labelled == 8
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_in_both_stages(run, loss):
+    events = run(steps=3, loss=loss, stage1_share=0.4, mixing=1.0)
+    assert {e.stage for e in of(events, "step")} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mask": "contact"},
+        {"mask": "random"},
+        {"direction": "in"},
+        {"direction": "out"},
+        {"components": "all"},
+        {"connectivity": "face"},
+        {"teacher_mode": "train", "buffers": "own"},
+        {"teacher_from_start": False, "predict_with": "student"},
+        {"joint_passes": False, "batch": 4},
+        {"dimensions": "2", "patch": (16, 16), "batch": 4},
+        {"augment": "none", "unlabelled_crop": "centre", "optimiser": "sgd", "schedule": "step-2500"},
+        {"augment": "light", "optimiser": "adam", "normalise": "minmax", "new_optimiser": True},
+        {"precision": "bfloat16"},
+        {"spacing": (0.0, 0.0, 0.0), "normalise": "none"},
+    ],
+    ids=lambda s: ",".join(s),
+)
+def test_every_ablation_trains(run, settings):
+    events = run(**{"steps": 3, "stage1_share": 0.4, "mixing": 1.0, **settings})
+    assert {e.stage for e in of(events, "step")} == {1, 2}
+    assert of(events, "step")[-1].loss == pytest.approx(of(events, "step")[-1].loss, nan_ok=False)
+
+
+@pytest.mark.parametrize(
+    ("preset", "small"),
+    [
+        ("paper-la", {"patch": (32, 16, 16), "augment": "none"}),
+        ("paper-acdc", {"patch": (32, 32), "batch": 4, "stage1_batch": 2}),
+        ("paper-pancreas", {"patch": (32, 16, 16)}),
+        ("quality", {}),
+    ],
+)
+def test_every_preset_trains_through_both_stages(run, preset, small):
+    events = run(preset=preset, **{"steps": 3, "stage1_share": 0.4, "mixing": 1.0, **small})
+    assert {e.stage for e in of(events, "step")} == {1, 2}
+
+
+def test_the_published_augmentation_turns_blocks(run):
+    events = run(preset="paper-la", patch=(32, 32, 16), steps=2, width=2)
+    assert len(of(events, "step")) == 2
+
+
+def test_a_checkpoint_that_fits_another_plan_is_refused(run, tmp_path):
+    run(steps=1)
+    with pytest.raises(CheckpointError, match="--fresh"):
+        run(steps=1, resume=True, width=8)
+
+
+def test_the_newest_checkpoint_torn_the_one_before_is_used(run, tmp_path):
+    run(steps=1)
+    run(steps=1, resume=True)
+    last = tmp_path / "run" / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert checkpoint.load_newest(tmp_path / "run")["step"] == 1
+    events = run(steps=1, resume=True)
+    assert of(events, "step")[0].step == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04"])
+def test_a_foreign_file_is_no_checkpoint(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pt"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    torch.save({"napari_bcp": 1, "x": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_checkpoint_of_a_newer_version_says_to_update(tmp_path):
+    torch.save({"napari_bcp": 99}, tmp_path / "new.pt")
+    with pytest.raises(CheckpointError, match="update"):
+        checkpoint.load(tmp_path / "new.pt")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "mps"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(DeviceError, match=name):
+        pick_device(name)
