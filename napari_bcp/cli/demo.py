@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_bcp import api
 from napari_bcp.cli.console import follow, reporter
@@ -16,7 +16,7 @@ from napari_bcp.scans.maps import MapFile
 from napari_bcp.scans.phantom import Size, write_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari_bcp.cli.console import Display
@@ -29,18 +29,24 @@ _SHOWN_MEASURES = ("Dice", "HD95 (mm)")
 
 
 def run_demo(
-    folder: Path, minutes: float, device: str, display: Display, *, cases: int = CASES, size: Size = "small"
+    folder: Path,
+    training: Mapping[str, Any],
+    device: str,
+    display: Display,
+    *,
+    cases: int = CASES,
+    size: Size = "small",
 ) -> bool:
     """Make the cohort and its pool in `folder` if they are not there, train, predict, measure and draw.
 
-    A second call goes on training. Returns False if the user stopped it. Raises PoolError if `folder` holds
-    something else, and what the verbs raise.
+    `training` holds arguments of `api.train`. A second call goes on training. Returns False if the user stopped it.
+    Raises PoolError if `folder` holds something else, and what the verbs raise.
     """
     pool = folder / "pool"
     if not (pool / "pool.sqlite").exists():
         _make_pool(folder, cases, size, display)
     with stop_on_signals() as stop:
-        if not _compute(pool, minutes, device, display, stop):
+        if not _compute(pool, training, device, display, stop):
             return False
     with api.open_pool(pool) as opened:
         report, rows = measure(opened, folder / "truth", reporter("measuring", display))
@@ -90,10 +96,10 @@ def _make_pool(folder: Path, cases: int, size: Size, display: Display) -> None:
     api.new_pool(folder / "pool", folder / "images", folder / "labels", folder / "classes.json", read).close()
 
 
-def _compute(pool: Path, minutes: float, device: str, display: Display, stop: Stop) -> bool:
+def _compute(pool: Path, training: Mapping[str, Any], device: str, display: Display, stop: Stop) -> bool:
     """Train and predict; return whether both came to their end."""
     for events in (
-        api.train(pool, minutes=minutes, device=device, stop=stop),
+        api.train(pool, **training, device=device, stop=stop),
         api.predict(pool, device=device, stop=stop),
     ):
         if follow(events, display, stop).stopped:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-_PACKAGES = ("napari-bcp", "torch", "monai", "numpy", "scipy", "scikit-image", "nibabel", "blosc2", "napari")
+_PACKAGES = ("napari-bcp", "torch", "numpy", "scipy", "scikit-image", "nibabel", "blosc2", "napari")
 _QT_BINDINGS = ("PySide6", "PyQt6", "PyQt5", "PySide2")
 _GB = 1e9
 

@@ -350,7 +350,7 @@ def demo(
     from napari_bcp.cli.demo import run_demo
 
     with open_display() as display:
-        if not run_demo(folder, minutes, device, display):
+        if not run_demo(folder, {"minutes": minutes}, device, display):
             _leave_stopped(display, _again("demo", folder))
 
 

@@ -7,14 +7,16 @@ float32 they stop growing at 16.8 million voxels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_bcp.metrics.confidence import check_probabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Sums = NDArray[np.float64]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_bcp.metrics.overlap import Counts, count, count_classes
 from napari_bcp.metrics.surface import surface_distances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 Mode = Literal["mm", "paper"]
 Status = Literal["found", "missed", "false alarm", "absent"]

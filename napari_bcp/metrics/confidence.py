@@ -7,15 +7,18 @@ concerns a whole structure is not seen at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr
 
 from napari_bcp.metrics.overlap import dice_per_class
 from napari_bcp.metrics.regions import near
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 Band = Literal["high", "medium", "low"]
 

@@ -6,12 +6,14 @@ between two halves of the labelled scans: that is what chance alone gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Values = NDArray[np.float64]
 
@@ -79,7 +81,7 @@ def normalised_wasserstein(one: NDArray[Any], other: NDArray[Any]) -> float:
     """
     one, other = _sample(one, 2), _sample(other, 2)
     distance = wasserstein(one, other)
-    spread = float(np.sqrt((one.var(ddof=1) + other.var(ddof=1)) / 2))
+    spread = float(np.sqrt((_variance(one) + _variance(other)) / 2))
     if spread == 0:
         return 0.0 if distance == 0 else float("nan")
     return distance / spread
@@ -108,7 +110,7 @@ def density_overlap(one: NDArray[Any], other: NDArray[Any], points: int = 1000) 
     reach = 3 * max(widths)
     places = np.linspace(min(one[0], other[0]) - reach, max(one[-1], other[-1]) + reach, points)
     lower = np.minimum(_density(one, widths[0], places), _density(other, widths[1], places))
-    return float((lower.sum() - (lower[0] + lower[-1]) / 2) * (places[1] - places[0]))
+    return float(lower.sum() * (places[1] - places[0]))
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,13 @@ def _sample(values: NDArray[Any], least: int) -> Values:
     return np.sort(values.astype(np.float64))
 
 
+def _variance(values: Values) -> float:
+    """Return the variance (ddof 1) of a sorted sample: 0 for a constant, whatever rounding would leave."""
+    return float(values.var(ddof=1)) if values[0] < values[-1] else 0.0
+
+
 def _bandwidth(values: Values) -> float:
-    width = float(_BANDWIDTH * values.size**-0.2 * values.std(ddof=1))
+    width = float(_BANDWIDTH * values.size**-0.2 * np.sqrt(_variance(values)))
     if width == 0:
         raise ValueError("a sample has one value only: it has no density")
     return width

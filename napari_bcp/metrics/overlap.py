@@ -6,12 +6,15 @@ an empty prediction precision; with an empty truth sensitivity. One empty mask a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
 _CHUNK = 1 << 18  # voxels counted at once: bincount needs 8 bytes for each
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def near(mask: NDArray[Any], margin: int = 5) -> NDArray[np.bool_]:

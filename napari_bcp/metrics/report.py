@@ -12,12 +12,14 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_bcp.errors import BcpError, MaskError
 from napari_bcp.files import atomic_path, write_text
 from napari_bcp.metrics.cases import MEASURES, Mode, Row, measure_case
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ The surface of a mask is its border voxels: those with a voxel outside the mask 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]

@@ -40,10 +40,10 @@ def export(
     plain : accepted/NAME.nii.gz, pseudo/NAME.nii.gz, cases.csv
     nnunet : version 2's layout; imagesTr and labelsTr hold what is accepted, imagesTs the rest, and pseudoTs, which
         nnU-Net does not read, the pseudo-labels. nnU-Net wants classes numbered without gaps, so masks of a pool
-        whose classes have gaps are renumbered, as dataset.json says. Scans are linked where the disk allows it.
+        whose classes have gaps are renumbered, as dataset.json says. Scans are copied, compressed.
 
-    Returns how many files of each sort were written. The folder appears when it is whole. Raises PoolError if it is
-    not empty or a file cannot be read or written.
+    Returns how many files of each sort were written; they appear together at the end. Raises PoolError if the folder
+    is not empty or a file cannot be read or written.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
@@ -78,7 +78,7 @@ def _write(
             progress(done, len(cases), case.name)
         file = f"{case.name}.nii.gz"
         written, source = "", ""
-        if case.status == "accepted":
+        if case.name in masks:
             written, source = f"{accepted_folder}/{file}", f"mask accepted by {case.mask_by}"
             _write_labels(masks[case.name], dest / written, numbers)
             counts["accepted"] += 1
@@ -87,7 +87,7 @@ def _write(
             _write_labels(case.map.pseudo_path, dest / written, numbers)
             counts["pseudo"] += 1
         if nnunet and case.status not in ("excluded", "unusable"):
-            folder = "imagesTr" if case.status == "accepted" else "imagesTs"
+            folder = "imagesTr" if case.name in masks else "imagesTs"
             _write_scan(case.path, dest / folder / f"{case.name}_0000.nii.gz")
             counts["scans"] += 1
         rows.append([case.name, case.status, source, written, str(case.path), case.reason])
@@ -126,14 +126,10 @@ def _write_labels(source: Path, target: Path, numbers: dict[int, int]) -> None:
 
 
 def _write_scan(source: Path, target: Path) -> None:
-    """Link or copy a compressed scan; compress a plain one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.name.lower().endswith(".gz"):
-        try:
-            os.link(source.resolve(), target)
-        except OSError:  # another disk, or one without links
-            with atomic_path(target) as part:
-                shutil.copyfile(source, part)
-        return
-    with atomic_path(target) as part, source.open("rb") as plain, gzip.open(part, "wb", compresslevel=4) as packed:
-        shutil.copyfileobj(plain, packed, 1 << 20)
+    """Copy a scan, compressed. Not a link: what is done to an export must never reach the original."""
+    with atomic_path(target) as part:
+        if source.name.lower().endswith(".gz"):
+            shutil.copyfile(source, part)
+            return
+        with source.open("rb") as plain, part.open("wb") as file, gzip.GzipFile("", "wb", 4, file, mtime=0) as packed:
+            shutil.copyfileobj(plain, packed, 1 << 20)

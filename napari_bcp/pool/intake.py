@@ -146,7 +146,7 @@ def _look_at(root: Path, name: str, path: Path) -> Found | None:
     try:
         grid = read_grid(path)
         found.grid, found.notes = grid_columns(grid.shape, grid.spacing), tuple(grid.notes)
-    except (BcpError, OSError) as error:
+    except BcpError as error:
         found.problem = str(error)
     found.seen = fingerprint_or_none(path)
     return found
@@ -159,7 +159,7 @@ def _take_mask(
     try:
         grid = read_grid(scan)
         voxels = read_mask(mask, grid, classes=allowed).voxels
-    except (BcpError, OSError) as error:
+    except BcpError as error:
         intake.refused.append((name, printable(str(mask)), printable(str(error))))
         intake.notes.append(f"The mask of case '{name}' was left out: {error}")
         return

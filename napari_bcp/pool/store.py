@@ -33,7 +33,6 @@ from napari_bcp.scans import default_classes, read_grid, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -47,6 +46,7 @@ Progress = Callable[[int, int, str], None]
 
 TABLE = "pool.sqlite"
 STAGING = ".creating"
+_RUN_FIELDS = ("step", "elapsed_s", "status", "checkpoint", "config")
 
 
 class Pool:
@@ -165,9 +165,7 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -433,6 +431,10 @@ class Pool:
         )
         self._remove_map_files(name, old)
 
+    def map_folder(self, name: str) -> Path:
+        """Return the folder for a case's map, sure to lie in the pool. Raises PoolError if it would not."""
+        return inside(self.root, "maps", self.case(name).name)
+
     def map_of(self, name: str) -> MapRecord | None:
         """Return the newest map of a case, or None."""
         return self.case(name).map
@@ -461,16 +463,19 @@ class Pool:
         return next(reversed(self.runs()), None)
 
     def update_run(self, run: str, **fields: Any) -> RunRecord:
-        """Record how far a run came: `step`, `elapsed_s`, `status` (one of RUN_STATUSES), `checkpoint` (in the pool).
+        """Record how far a run came: `step`, `elapsed_s`, `status` (one of RUN_STATUSES), `checkpoint` (a path in the
+        pool), or the `config` that it goes on with.
 
         Raises PoolError for an unknown run or a checkpoint outside the pool, SettingError for another field or
         status.
         """
         self._must_write()
         for key in fields:
-            if key not in ("step", "elapsed_s", "status", "checkpoint"):
-                raise unknown_name("field of a run", key, ("step", "elapsed_s", "status", "checkpoint"))
+            if key not in _RUN_FIELDS:
+                raise unknown_name("field of a run", key, _RUN_FIELDS)
         columns: dict[str, Any] = dict(fields)
+        if "config" in columns:
+            columns["config"] = to_json(columns["config"])
         if "status" in columns and columns["status"] not in RUN_STATUSES:
             raise unknown_name("status of a run", str(columns["status"]), RUN_STATUSES)
         if "step" in columns:
@@ -487,6 +492,11 @@ class Pool:
     def history(self, name: str | None = None, limit: int | None = None) -> list[Event]:
         """Return what happened, oldest first: to one case, or to all and the pool; with `limit`, only the newest."""
         return self._table.history(name, limit)
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every line of history: unchanged means that nothing in the pool has changed."""
+        return self._table.revision()
 
     def export(
         self, dest: str | Path, layout: Literal["plain", "nnunet"] = "plain", progress: Progress | None = None

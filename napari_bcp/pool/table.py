@@ -215,6 +215,11 @@ class Table:
         )
         return [checked(self._root, event_from, row) for row in reversed(rows)]
 
+    def revision(self) -> int:
+        """Return the number of the newest line of the history."""
+        newest: int | None = self._database.rows("SELECT max(id) AS newest FROM events")[0]["newest"]
+        return newest or 0
+
     # -- inside -----------------------------------------------------------------------------------------------
 
     def _row(self, name: str) -> sqlite3.Row:

@@ -11,19 +11,27 @@ import napari_bcp
 from napari_bcp.cli.main import main
 
 
+@pytest.fixture(scope="session")
+def small_training():
+    """Return settings with which a step of training takes no time."""
+    return {"width": 4, "batch": 2, "patch": [24, 24, 16], "precision": "float32", "threads": 1}
+
+
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Return a function that runs a command in this process, `verbs` standing in for those of napari_bcp.api."""
+    """Return a function that runs a command in this process; `verbs` that are given stand in for napari_bcp.api's."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments, **verbs):
-        api = ModuleType("napari_bcp.api")
-        vars(api).update(verbs)
-        monkeypatch.setitem(sys.modules, "napari_bcp.api", api)
-        monkeypatch.setattr(napari_bcp, "api", api, raising=False)
-        monkeypatch.setattr(sys, "argv", ["napari-bcp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
+        with monkeypatch.context() as patch:
+            if verbs:
+                api = ModuleType("napari_bcp.api")
+                vars(api).update(verbs)
+                patch.setitem(sys.modules, "napari_bcp.api", api)
+                patch.setattr(napari_bcp, "api", api, raising=False)
+            patch.setattr(sys, "argv", ["napari-bcp", *map(str, arguments)])
+            with pytest.raises(SystemExit) as left:
+                main()
         out, err = capsys.readouterr()
         return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
 

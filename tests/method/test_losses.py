@@ -129,11 +129,12 @@ def test_voxels_outside_the_region_have_no_gradient_and_no_say(name):
 
 @EVERY
 def test_a_region_without_voxels_gives_zero_and_no_gradient(name):
-    """Also for combo, which is negative elsewhere."""
+    """Also where absent classes count, for combo, which would be negative."""
     logits, target, region = example()
-    value, slope = gradient(get_loss(name), logits, target, torch.zeros_like(region))
-    assert value == 0
-    assert not slope.any()
+    for constants in ({}, {"classes": "all"}) if name in AVERAGED else ({},):
+        value, slope = gradient(get_loss(name, **constants), logits, target, torch.zeros_like(region))
+        assert value == 0
+        assert not slope.any()
 
 
 @EVERY
@@ -175,6 +176,20 @@ def test_half_precision_survives_a_quarter_of_a_million_voxels(name):
     value, slope = gradient(get_loss(name, classes="all"), logits, target)
     torch.testing.assert_close(value, get_loss(name, classes="all")(logits.double(), target).float())
     assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("constants", [{"log": True}, {"power": 1.5}, {"norm": 2, "power": 1.5}])
+def test_rounding_in_large_blocks_makes_no_metric_loss_undefined(constants):
+    """The smoothing is smaller than the rounding of a float32 sum over a quarter of a million voxels."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 2, (1, 64, 64, 64), generator=generator)
+    noise = torch.rand(1, 2, 64, 64, 64, generator=generator)
+    for sure in (30.0, -30.0):
+        logits = (sure * (2 * one_hot(target, 2) - 1)).float() + noise
+        for goal in (target, one_hot(target, 2)):
+            value, slope = gradient(get_loss("jml", **constants), logits, goal)
+            assert torch.isfinite(value)
+            assert torch.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)

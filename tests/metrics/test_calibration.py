@@ -101,6 +101,14 @@ def test_without_voxels_there_is_no_error():
     assert all(map(math.isnan, calibration.class_errors.values()))
 
 
+def test_an_image_without_voxels_does_not_spoil_the_mean_over_images():
+    calibration = Calibration([0, 1])
+    probabilities = np.stack([np.full(4, 0.25), np.full(4, 0.75)])
+    calibration.add(probabilities, np.zeros(4), np.zeros(4, bool))
+    calibration.add(probabilities, np.array([1, 1, 0, 0]))
+    assert calibration.image_error == pytest.approx(0.25)
+
+
 def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="probabilities"):
         Calibration([0, 1]).add(np.zeros((3, 4)), np.zeros(4))

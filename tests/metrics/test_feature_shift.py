@@ -116,6 +116,7 @@ def test_constant_channels_are_alike_or_undefined():
     """A dead channel on both sides says nothing; two constants have no spread to compare with."""
     assert normalised_wasserstein(np.ones(5), np.ones(4)) == 0
     assert math.isnan(normalised_wasserstein(np.ones(5), np.zeros(5)))
+    assert math.isnan(normalised_wasserstein(np.full(10, 0.1), np.full(10, 0.7)))
 
 
 def test_features_of_a_class_are_those_predicted_and_where_known_also_true():
@@ -152,7 +153,7 @@ def test_a_side_without_voxels_gives_none():
     assert (len(one), len(other)) == (0, 0)
 
 
-@pytest.mark.parametrize("sample", [np.empty(0), np.ones(1), np.ones(4), np.ones((3, 2))])
+@pytest.mark.parametrize("sample", [np.empty(0), np.ones(1), np.full(10, 0.1), np.ones((3, 2))])
 def test_a_sample_without_spread_has_no_density(sample):
     with pytest.raises(ValueError, match="sample"):
         density_curve(sample)

@@ -1,7 +1,5 @@
 """Small scans, masks and maps for the tests of the pool."""
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 
@@ -39,7 +37,7 @@ def write_mask_file(path, mask, affine=AFFINE):
 
 def put_map(pool, name, step=1, run="0001", values=(1, 2)):
     """Record a map of a case, its files as a worker would have written them; return their paths."""
-    folder = Path(pool.root) / "maps" / name
+    folder = pool.map_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     grid_from = pool.scan_path(name)
     map_file, pseudo_file = folder / f"{step:06d}.map", folder / f"{step:06d}.nii.gz"

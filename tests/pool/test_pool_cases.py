@@ -333,6 +333,7 @@ def test_a_run_records_how_far_it_came_and_only_news_go_into_the_history(pool):
     changed = pool.update_run(run.id, step=50, elapsed_s=12.5, checkpoint=run.path / "checkpoint.pt")
     assert (changed.step, changed.elapsed_s, changed.checkpoint) == (50, 12.5, run.path / "checkpoint.pt")
     assert len(pool.history()) == events
+    assert pool.update_run(run.id, config={"seed": 2}).config == {"seed": 2}
     pool.update_run(run.id, status="finished")
     assert pool.history()[-1].what == "run finished"
     assert pool.last_run().status == "finished"
@@ -374,6 +375,27 @@ def test_the_history_cannot_be_changed_even_by_another_program(pool):
     for statement in ("DELETE FROM events", "UPDATE events SET what = 'nothing'"):
         with pytest.raises(PoolError, match="append-only"):
             pool._table._database.change(statement)
+
+
+def test_the_revision_grows_with_every_change_of_a_case_and_with_nothing_else(pool):
+    with Pool.open(pool.root) as reader:
+        seen = [pool.revision]
+        for change in (
+            lambda: pool.exclude("b"),
+            lambda: pool.include("b"),
+            lambda: pool.accept("b", some_mask(1)),
+            lambda: put_map(pool, "c"),
+        ):
+            change()
+            seen.append(pool.revision)
+            assert reader.revision == seen[-1]
+        assert seen == sorted(set(seen))
+        run = pool.new_run("quick", {}, {})
+        before = pool.revision
+        pool.update_run(run.id, step=5)
+        pool.cases()
+        pool.check_changed("b")
+        assert pool.revision == before
 
 
 # -- the scans' files ---------------------------------------------------------------------------------------------

@@ -325,11 +325,10 @@ def test_a_torn_table_reads_or_ends_in_one_sentence(full_table, edits, keep, wri
         content[start : start + len(new)] = new
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pool.sqlite").write_bytes(content[: int(keep * len(content))])
-        with suppress(PoolError):  # anything else fails
-            with Pool.open(folder, write=write) as pool:
-                for look in (pool.cases, pool.counts, pool.runs, pool.history, lambda: pool.classes):
-                    with suppress(PoolError):
-                        look()
+        with suppress(PoolError), Pool.open(folder, write=write) as pool:  # anything else fails
+            for look in (pool.cases, pool.counts, pool.runs, pool.history, lambda: pool.classes):
+                with suppress(PoolError):
+                    look()
 
 
 @pytest.mark.parametrize(
@@ -337,6 +336,7 @@ def test_a_torn_table_reads_or_ends_in_one_sentence(full_table, edits, keep, wri
     [
         "UPDATE cases SET name = '../evil' WHERE name = 'b'",
         "UPDATE cases SET name = '/evil' WHERE name = 'b'",
+        "UPDATE cases SET name = 'a..b' WHERE name = 'b'",
         "UPDATE cases SET name = '.hidden' WHERE name = 'b'",
         "UPDATE cases SET name = '' WHERE name = 'b'",
         "UPDATE cases SET name = 'x' || char(10) WHERE name = 'b'",
@@ -399,6 +399,9 @@ def test_nothing_is_written_through_a_link_that_leads_out_of_the_pool(pool, tmp_
     (pool.root / "masks" / "b").symlink_to(outside)
     with pytest.raises(PoolError, match="outside the pool"):
         pool.accept("b", some_mask(1))
+    (pool.root / "maps").symlink_to(outside)
+    with pytest.raises(PoolError, match="outside the pool"):
+        pool.map_folder("b")
     (pool.root / "runs").symlink_to(outside)
     with pytest.raises(PoolError, match="outside the pool"):
         pool.new_run("quick", {}, {})

@@ -60,9 +60,12 @@ def test_the_same_seed_and_index_give_the_same_case(cases):
     assert np.array_equal(again.affine, cases[3].affine)
 
 
-def test_another_seed_gives_another_body(cases):
+def test_another_seed_gives_other_bodies(cases):
+    """No case of one cohort turns up in another, under whatever number."""
     other = make_case(1, 0, shape=TINY)
-    assert (other.mask != cases[0].mask).sum() > 0.2 * (cases[0].mask > 0).sum()
+    for case in cases:
+        if case.mask.shape == other.mask.shape:
+            assert (other.mask != case.mask).sum() > 0.15 * (case.mask > 0).sum()
 
 
 def test_the_same_arguments_give_the_same_bytes_however_many_cases_there_are(cohort, tmp_path):

@@ -58,7 +58,6 @@ def exponential_log(
     """
     index = dice_index(v, batch=True, smooth=smooth)
     overlap = mean_over((-index.log()).clamp_min(1e-6) ** gamma, counted(v, batch=True, classes=classes))
-    frequency = v.mt.sum((0, 2)) / (v.size + 1e-16)
-    weights = frequency.clamp_min(1e-12).rsqrt().view(1, -1, 1)
+    weights = v.shares.clamp_min(1e-12).rsqrt().view(1, -1, 1)
     voxels = v.mean(weights * v.mt * (-v.log_p).clamp_min(1e-6) ** gamma)
     return share * overlap + (1 - share) * voxels

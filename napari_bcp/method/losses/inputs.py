@@ -91,6 +91,11 @@ class Inputs:
             return self.m.sum()
         return self.log_p.new_tensor(float(self.log_p.shape[0] * self.log_p.shape[2]))
 
+    @cached_property
+    def shares(self) -> Tensor:
+        """Share of the batch's region that belongs to each class, (C,)."""
+        return self.mt.sum((0, 2)) / (self.size + 1e-16)
+
     def cut(self, x: Tensor) -> Tensor:
         """Return `x` (broadcastable to (B, C, N)) times the region."""
         return x if self.m is None else x * self.m

@@ -1,11 +1,13 @@
 """Every loss by its name, with its constants, their ranges and where it comes from.
 
+Families are those of Jadon's survey (arXiv 2006.14822) and the losses for soft targets:
+
 | family | idea |
 |---|---|
 | distribution | a mean over voxels of how unlikely the target is |
 | region | how much of prediction and target do not overlap |
 | boundary | how far borders or structures are apart |
-| compound | a sum of the first two |
+| compound | a combination of those |
 | soft-label | overlap whose best prediction is the target also where that is a probability |
 """
 
@@ -47,7 +49,7 @@ CONSTANTS: Mapping[str, Any] = {
     "foreground": _Share,  # weight of classes above 0; the background has the rest
     "gamma": Annotated[float, Field(ge=0, le=10)],  # power of a class's or voxel's loss
     "log": bool,  # minus the logarithm of the index
-    "norm": Literal[1, 2],  # |p - t| or its square
+    "norm": Literal[1, 2],  # sizes are sums, or sums of squares
     "power": Annotated[float, Field(ge=1, le=10)],  # of a distance or of a class's loss
     "share": _Share,  # of the overlap part (combo: of cross-entropy)
     "smooth": _Positive,  # added above and below
@@ -172,7 +174,7 @@ LOSSES: Mapping[str, LossSpec] = _table(
     LossSpec(
         "distance-ce",
         boundary.distance_ce,
-        "boundary",
+        "distribution",
         "Cross-entropy that counts up to twice near the true border.",
         "Caliva et al. 2019, arXiv 1908.03679",
         soft_safe=True,
@@ -196,7 +198,7 @@ LOSSES: Mapping[str, LossSpec] = _table(
     LossSpec(
         "correlation-ssim",
         boundary.correlation_ssim,
-        "boundary",
+        "compound",
         "Binary cross-entropy where the neighbourhoods of prediction and target differ most.",
         "Zhao et al. 2019, arXiv 1910.08711",
         soft_safe=True,

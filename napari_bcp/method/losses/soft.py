@@ -1,13 +1,15 @@
-"""Overlap losses whose minimum is at p = t for soft targets too: JML, DML and CTL (Wang et al. 2023, 2024).
+"""Overlap losses whose minimum is at p = t for soft targets too: JML, DML and CTL (Wang et al. 2023).
 
-The intersection is Σm·min(p,t) instead of Σmpt: with Δ = Σm|p - t|, T = (S_p + S_t - Δ)/2, F₊ = S_p - T,
-F₋ = S_t - T, the loss of a class is 1 - (T + s) / (T + αF₊ + βF₋ + s). For hard targets they equal the Jaccard,
-Dice and Tversky losses. MONAI's `soft_label` has no region and no choice of classes.
+The intersection is T = Σm·min(p,t) instead of Σmpt (which is half of S_p + S_t less Σm|p - t|); with F₊ = S_p - T and
+F₋ = S_t - T the loss of a class is 1 - (T + s) / (T + αF₊ + βF₋ + s). For hard targets they equal the Jaccard, Dice
+and Tversky losses. MONAI's `soft_label` has no region and no choice of classes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
+
+import torch
 
 from napari_bcp.method.losses.overlap import Classes, counted, mean_over
 
@@ -35,28 +37,27 @@ def compatible_tversky(
     alpha, beta : weights of false positives and false negatives
     power : exponent of each class's loss
     log : minus the logarithm of the index instead of 1 minus it
-    norm : 1 takes |p - t|, 2 squares (which turns the Dice form into squared Dice)
+    norm : 1 as above; 2 takes Σmpt, Σmp² and Σmt² instead (which turns the Dice form into squared Dice)
     by_image, by_class : shares of the mean over images of the mean over their classes, and of the mean over classes
         of the mean over the images that show them; what is left of 1 goes to sums over the whole batch
     """
-    difference = v.p - v.t
-    gap = v.cut(difference.abs() if norm == 1 else difference.square()).sum(2)
+    product = v.hard or norm == 2  # where t is 0 or 1, min(p, t) is p·t
+    both = (v.p * v.mt if product else v.cut(torch.minimum(v.p, v.t))).sum(2)
     predicted = v.cut(v.p if norm == 1 else v.p.square()).sum(2)
     true = (v.mt if norm == 1 else v.mt * v.t).sum(2)
 
-    def class_losses(gap: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
-        both = (predicted + true - gap) / 2
+    def class_losses(both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
         index = (both + smooth) / (both + alpha * (predicted - both) + beta * (true - both) + smooth)
         loss = -index.log() if log else 1 - index
-        return loss if power == 1 else loss**power
+        return loss if power == 1 else loss.clamp_min(0) ** power  # rounding can make it just negative
 
-    total = gap.new_zeros(())
+    total = both.new_zeros(())
     if by_image + by_class < 1:
-        sums = (x.sum(0, keepdim=True) for x in (gap, predicted, true))
+        sums = (x.sum(0, keepdim=True) for x in (both, predicted, true))
         pooled = mean_over(class_losses(*sums), counted(v, batch=True, classes=classes))
         total = total + (1 - by_image - by_class) * pooled
     if by_image + by_class > 0:
-        losses = class_losses(gap, predicted, true)
+        losses = class_losses(both, predicted, true)
         counts = counted(v, batch=False, classes=classes)
         total = total + by_image * mean_over(losses, counts) + by_class * mean_over(losses.T, counts.T)
     return total

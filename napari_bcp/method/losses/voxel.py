@@ -31,8 +31,7 @@ def balanced_ce(v: Inputs, *, floor: float = 0.05) -> Tensor:
 
     Weights stay above `floor`: a batch of background alone would teach nothing otherwise.
     """
-    share = v.mt.sum((0, 2)) / (v.size + 1e-16)
-    weights = (1 - share).clamp_min(floor).view(1, -1, 1)
+    weights = (1 - v.shares).clamp_min(floor).view(1, -1, 1)
     return -v.mean(weights * v.mt * v.log_p)
 
 

@@ -1,0 +1,35 @@
+"""The demonstration."""
+
+import pytest
+
+from napari_bcp.cli.console import open_display
+from napari_bcp.cli.demo import evenly, run_demo
+
+
+def test_the_demo_goes_from_made_up_scans_to_pictures_and_can_be_repeated(tmp_path, capsys, small_training):
+    """A second call goes on training in the same pool."""
+    training = {"steps": 2, "settings": small_training}
+    for _ in range(2):
+        with open_display() as display:
+            assert run_demo(tmp_path / "demo", training, "cpu", display, cases=5, size="tiny")
+        out, err = capsys.readouterr()
+        assert "On the 1 cases that had no mask" in out
+        assert "phantom liver" in out
+    assert "Run 0001 goes on after step 2" in err
+    assert (tmp_path / "demo" / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "demo" / "table.csv").read_text().startswith("case,class")
+
+
+def test_the_demo_leaves_other_folders_alone(command, tmp_path):
+    """Somebody's own scans may lie where the default points to."""
+    (tmp_path / "thesis.txt").write_text("four years")
+    done = command("demo", tmp_path)
+    assert done.code == 4
+    assert "holds something else" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("many", "expected"), [(3, [0, 1, 2]), (6, [0, 1, 2, 3, 4, 5]), (20, [0, 4, 8, 11, 15, 19])])
+def test_the_sheet_shows_the_best_the_worst_and_some_between(many, expected):
+    """All of them if they are few."""
+    assert evenly(list(range(many)), 6) == expected
