@@ -90,7 +90,7 @@ class MapMade(_Event):
     """A case has a new map and pseudo-label.
 
     quality : per class value, soft Dice confidence (a rank, not a Dice); None where the class is not predicted
-    entropy : mean predictive entropy over the predicted foreground's surroundings, nats
+    entropy : mean predictive entropy, in nats, of the voxels that are not surely background (probability below 0.99)
     volume_ml : per class value, volume of the pseudo-label
     islands : per class value, number of components that the clean-up removed
     """

@@ -196,7 +196,9 @@ def train(
 @app.command()
 def predict(
     pool: PoolArgument,
-    cases: Annotated[list[str] | None, typer.Argument(metavar="[CASE]...", help="Only these; else all.")] = None,
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="CASE", help="Only these; else all without a mask.")
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -217,7 +219,9 @@ def predict(
 @app.command()
 def segment(
     source: Annotated[Path, typer.Argument(metavar="POOL_OR_CHECKPOINT", help="A trained pool or a checkpoint file.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Scans, which need be in no pool.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Scans, or folders of them; they need be in no pool.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder that the masks are written to.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write the map of each class too.")] = False,
     device: DeviceOption = "auto",
@@ -337,9 +341,7 @@ def doctor(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for everything that it writes.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for everything that it writes.")] = Path("demo"),
     minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 1.0,
     device: DeviceOption = "auto",
 ) -> None:

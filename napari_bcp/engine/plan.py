@@ -106,7 +106,7 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
     if paper:
         stride = (min(18, patch[0]), min(18, patch[1]), 4) if dimensions == 3 else patch
     return Plan(
-        dimensions=dimensions,  # type: ignore[arg-type]
+        dimensions=dimensions,
         fit=config.fit,
         spacing=spacing,
         normalise=normalise,

@@ -29,7 +29,7 @@ class MapRecord:
     run, step : which run's teacher made it, and after how many steps
     map_path, pseudo_path : absolute paths of the map and of the pseudo-label
     quality : per class value, a rank of expected quality; None where the class is not predicted
-    entropy : mean predictive entropy around the predicted foreground, nats
+    entropy : mean predictive entropy of the voxels that are not surely background, nats
     volume_ml, islands : per class value, the pseudo-label's volume, and how many islands the clean-up removed
     time : UTC, ISO 8601
     """

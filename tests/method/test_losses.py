@@ -183,13 +183,21 @@ def test_rounding_in_large_blocks_makes_no_metric_loss_undefined(constants):
     """The smoothing is smaller than the rounding of a float32 sum over a quarter of a million voxels."""
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(0, 2, (1, 64, 64, 64), generator=generator)
-    noise = torch.rand(1, 2, 64, 64, 64, generator=generator)
-    for sure in (30.0, -30.0):
-        logits = (sure * (2 * one_hot(target, 2) - 1)).float() + noise
-        for goal in (target, one_hot(target, 2)):
-            value, slope = gradient(get_loss("jml", **constants), logits, goal)
-            assert torch.isfinite(value)
-            assert torch.isfinite(slope).all()
+    right = 60 * one_hot(target, 2).float()
+    soft = torch.rand(1, 2, 64, 64, 64, generator=generator).softmax(1)
+    for logits, goal in ((right, target), (-right, target), (-right, one_hot(target, 2)), (soft.log(), soft)):
+        value, slope = gradient(get_loss("jml", **constants), logits, goal)
+        assert torch.isfinite(value)
+        assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize(("name", "gamma"), [("focal", 0.5), ("focal-tversky", 0.5), ("exp-log", 0.1)])
+def test_powers_below_one_stay_finite_where_their_slope_is_not(name, gamma):
+    """At a prediction that is exactly right."""
+    _, target, _ = example()
+    value, slope = gradient(get_loss(name, gamma=gamma), 200 * one_hot(target).float(), target)
+    assert value < 0.5
+    assert torch.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)
@@ -315,7 +323,6 @@ def test_metric_losses_of_hard_targets_are_the_overlap_losses():
         ("focal", {"weights": ()}, "'weights'"),
         ("dml", {"classes": "some"}, "'auto', 'present' or 'all'"),
         ("dml", {"norm": 3}, "cannot be 3"),
-        ("jml", {"by_image": 0.6, "by_class": 0.6}, "more than 1"),
         ("hausdorff", {"spacing": (1.0, 0.0)}, "'spacing'"),
     ],
 )
@@ -333,6 +340,15 @@ def test_constants_that_do_not_fit_the_block_are_refused():
     for name in ("distance-ce", "hausdorff", "shape-aware"):
         with pytest.raises(SettingError, match="does not fit blocks of 3 axes"):
             get_loss(name, spacing=(1.0, 1.0))(logits, target)
+
+
+def test_constants_that_do_not_fit_each_other_are_refused():
+    """Shares above 1, and a norm whose loss would be negative."""
+    logits, target, _ = example()
+    with pytest.raises(SettingError, match="more than 1"):
+        get_loss("jml", by_image=0.6, by_class=0.6)(logits, target)
+    with pytest.raises(SettingError, match="Norm 2 needs alpha"):
+        get_loss("ctl", norm=2)(logits, target)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,6 @@ def counted(v: Inputs, *, batch: bool, classes: Classes, background: bool = True
     if batch:
         counts = counts.any(0, keepdim=True)
     if not background:
-        counts = counts.clone()
         counts[:, 0] = False
     return counts
 

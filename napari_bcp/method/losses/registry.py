@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
 from napari_bcp.errors import SettingError, unknown_name
@@ -96,8 +95,6 @@ class LossSpec:
         Raises SettingError for a constant that the loss does not have or that is out of range.
         """
         values: dict[str, Any] = {key: self._checked(key, value) for key, value in (self.constants | constants).items()}
-        if values.get("by_image", 0) + values.get("by_class", 0) > 1:
-            raise SettingError(f"by_image and by_class of loss '{self.name}' add up to more than 1; lower one of them.")
         return _BoundLoss(self, values | dict(self.fixed))
 
     def _checked(self, key: str, value: object) -> object:
@@ -122,12 +119,11 @@ class _BoundLoss:
 
     def __call__(self, logits: Tensor, target: Tensor, region: Tensor | None = None) -> Tensor:
         """See `Loss`."""
-        with torch.autocast(logits.device.type, enabled=False):
-            v = Inputs(logits, target, region)
-            if self.spec.hard_only and not v.hard:
-                raise SettingError(f"Loss '{self.spec.name}' needs hard targets; take 'jml', which has both.")
-            value = self.spec.function(v, **self.constants)
-            return value if region is None else value * (v.size > 0)
+        v = Inputs(logits, target, region)
+        if self.spec.hard_only and not v.hard:
+            raise SettingError(f"Loss '{self.spec.name}' needs hard targets; take 'jml', which can do with either.")
+        value = self.spec.function(v, **self.constants)
+        return value if region is None else value * (v.size > 0)
 
 
 def _table(*specs: LossSpec) -> dict[str, LossSpec]:

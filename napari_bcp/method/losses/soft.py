@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from napari_bcp.errors import SettingError
 from napari_bcp.method.losses.overlap import Classes, counted, mean_over
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ def compatible_tversky(
     norm : 1 as above; 2 takes Σmpt, Σmp² and Σmt² instead (which turns the Dice form into squared Dice)
     by_image, by_class : shares of the mean over images of the mean over their classes, and of the mean over classes
         of the mean over the images that show them; what is left of 1 goes to sums over the whole batch
+
+    Raises SettingError if those shares exceed 1, or for norm 2 with alpha unlike beta, where it would be negative.
     """
+    if by_image + by_class > 1:
+        raise SettingError(f"by_image {by_image} and by_class {by_class} add up to more than 1; lower one of them.")
+    if norm == 2 and alpha != beta:
+        raise SettingError(f"Norm 2 needs alpha ({alpha}) and beta ({beta}) to be equal; take norm 1.")
     product = v.hard or norm == 2  # where t is 0 or 1, min(p, t) is p·t
     both = (v.p * v.mt if product else v.cut(torch.minimum(v.p, v.t))).sum(2)
     predicted = v.cut(v.p if norm == 1 else v.p.square()).sum(2)
@@ -49,7 +56,7 @@ def compatible_tversky(
     def class_losses(both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
         index = (both + smooth) / (both + alpha * (predicted - both) + beta * (true - both) + smooth)
         loss = -index.log() if log else 1 - index
-        return loss if power == 1 else loss.clamp_min(0) ** power  # rounding can make it just negative
+        return loss if power == 1 else loss.clamp_min(0) ** power  # rounding can make it negative in norm 2
 
     total = both.new_zeros(())
     if by_image + by_class < 1:
