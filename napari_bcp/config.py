@@ -142,6 +142,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     ] = "ce-dice"
     """What the student minimises."""
 
+    mean_loss: bool = True
+    """Divide the loss of a mixed step by its total weight, so that all steps count alike, or sum it as published."""
+
     # -- the optimiser ----------------------------------------------------------------------------------------
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     """The optimiser."""
@@ -184,6 +187,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 _PAPER: dict[str, Any] = {
     "mixing": 1.0,
     "mixing_late": 1.0,
+    "mean_loss": False,
     "teacher_mode": "train",
     "teacher_from_start": False,
     "joint_passes": False,

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from napari_bcp import __version__, config
 from napari_bcp.cli.main import app
+from napari_bcp.cli.tables import settings_page
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -68,6 +69,11 @@ def test_the_names_of_networks_and_losses_are_those_that_there_are():
     fields = config.TrainConfig.model_fields
     assert set(get_args(fields["network"].annotation)) == {"auto", *NETWORKS}
     assert set(get_args(fields["loss"].annotation)) == set(LOSSES)
+
+
+def test_the_page_of_settings_is_up_to_date():
+    """CONTRIBUTING.md says how to write it anew."""
+    assert (ROOT / "docs" / "settings.md").read_text() == settings_page()
 
 
 def test_every_command_is_in_the_readme():

@@ -96,3 +96,23 @@ def _default(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def settings_page() -> str:
+    """Return docs/settings.md: all settings, and what each preset changes."""
+    from napari_bcp.config import PRESETS
+
+    lines = [
+        "# Settings",
+        "",
+        "`--set key=value` changes any of these for `napari-bcp train`; a list is written `--set spacing=1,1,2`.",
+        "",
+        "| setting | default | values | unit | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    lines += ["| " + " | ".join(v.replace("|", "\\|") for v in row.values()) + " |" for row in setting_rows()]
+    lines += ["", "# Presets", "", "What each preset changes; `quick` is the defaults.", ""]
+    for name, changes in PRESETS.items():
+        settings = ", ".join(f"{key} {_default(value)}" for key, value in changes.items()) or "nothing"
+        lines += [f"- `{name}`: {settings}."]
+    return "\n".join(lines) + "\n"

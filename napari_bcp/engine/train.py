@@ -383,7 +383,7 @@ class _Loop:
         logits = self._student(mixed)
         if self.config.stage1_regions:
             targets = outer_labels.to(self.device), inner_labels.to(self.device)
-            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) * 0.5
+            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) / (2 if self.config.mean_loss else 1)
         return self.loss(logits, paste(outer_labels, inner_labels, keep).to(self.device), None)
 
     def _bidirectional_loss(self) -> Tensor:
@@ -417,7 +417,7 @@ class _Loop:
             self._measure_agreement(logits, targets, keep)
         # The published loss is a sum of four terms, each about as large as one supervised loss. With whole blocks
         # in between, a step that weighs several times as much would change what the learning rate means.
-        return total if config.mixing == 1.0 else total / (len(ways) * (1 + config.alpha))
+        return total / (len(ways) * (1 + config.alpha)) if config.mean_loss else total
 
     @torch.no_grad()
     def _pseudo_labels(self, images: list[Tensor]) -> list[Tensor]:
