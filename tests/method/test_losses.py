@@ -191,6 +191,14 @@ def test_rounding_in_large_blocks_makes_no_metric_loss_undefined(constants):
         assert torch.isfinite(slope).all()
 
 
+def test_rounding_below_zero_makes_no_power_undefined():
+    """In norm 2, a fifth of exactly right soft predictions come out just below 0."""
+    loss = get_loss("jml", norm=2, power=1.5)
+    for seed in range(30):
+        soft = torch.rand(1, 2, 500, generator=torch.Generator().manual_seed(seed)).softmax(1)
+        assert torch.isfinite(loss(soft.log(), soft))
+
+
 @pytest.mark.parametrize(("name", "gamma"), [("focal", 0.5), ("focal-tversky", 0.5), ("exp-log", 0.1)])
 def test_powers_below_one_stay_finite_where_their_slope_is_not(name, gamma):
     """At a prediction that is exactly right."""

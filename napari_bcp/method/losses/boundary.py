@@ -26,7 +26,7 @@ Spacing = tuple[float, ...] | None
 def distance_ce(v: Inputs, *, spacing: Spacing = None) -> Tensor:
     """Return the mean of (1 + φ)·CE, φ = (d_max - d)/d_max, d the distance to the foreground's border (Caliva 2019).
 
-    φ is 1 at the border and 0 farthest from it, per sample; 0 where a sample has no border.
+    φ is highest at the border and 0 farthest from it, per sample; 0 where a sample has no border.
     """
     _check_spacing(v, spacing)
     foreground = _numpy(v, 1 - v.t[:, :1] > 0.5)[:, 0]
