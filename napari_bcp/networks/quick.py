@@ -58,9 +58,8 @@ class QuickNet(nn.Module):
         self.up = nn.ModuleList(up)
         stem = self.strides[0]
         self.widen = _CONV_UP[self.dims](widths[0], head, stem, stride=stem)
-        self.glance = self._conv(channels, head, (3,) * self.dims)
-        self.head = self._conv(2 * head, 2 * head, (3,) * self.dims)
-        self.out = _CONV[self.dims](2 * head, classes, 1)
+        self.head = self._conv(head + channels, head, (3,) * self.dims)
+        self.out = _CONV[self.dims](head, classes, 1)
 
     def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
         padding = tuple((k - 1) // 2 for k in kernel)
@@ -68,7 +67,7 @@ class QuickNet(nn.Module):
         return nn.Sequential(conv, _NORM[self.dims](wide), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the output convolution sees, (B, 2·head, *S)."""
+        """Return what the output convolution sees, (B, head, *S)."""
         image = x
         skips: list[Tensor] = []
         for block in self.down:
@@ -77,7 +76,7 @@ class QuickNet(nn.Module):
         x = skips.pop()
         for widen, block in zip(self.up[::2], self.up[1::2], strict=True):
             x = block(torch.cat([skips.pop(), widen(x)], dim=1))
-        full: Tensor = self.head(torch.cat([F.relu(self.widen(x)), self.glance(image)], dim=1))
+        full: Tensor = self.head(torch.cat([F.relu(self.widen(x)), image], dim=1))
         return full
 
     def forward(self, x: Tensor) -> Tensor:
