@@ -203,7 +203,8 @@ class _Loop:
         reason: Literal["budget", "stopped"] = "budget"
         saved_at, validated_share, speed = time.monotonic(), 0.0, 0.0
         try:
-            while (share := budget.share(state.step - first_step)) < 1:
+            # One step at least, also when preparing took the whole time: a run without a checkpoint is of no use.
+            while (share := budget.share(state.step - first_step)) < 1 or state.step == first_step:
                 if self.stop():
                     reason = "stopped"
                     break
@@ -383,7 +384,9 @@ class _Loop:
         logits = self._student(mixed)
         if self.config.stage1_regions:
             targets = outer_labels.to(self.device), inner_labels.to(self.device)
-            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) / (2 if self.config.mean_loss else 1)
+            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) / (
+                2 if self.config.mean_loss else 1
+            )
         return self.loss(logits, paste(outer_labels, inner_labels, keep).to(self.device), None)
 
     def _bidirectional_loss(self) -> Tensor:

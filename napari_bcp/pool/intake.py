@@ -82,15 +82,23 @@ def choose_classes(given: Path | Sequence[ClassSpec] | None, pairing: Pairing) -
     return specs
 
 
-def look(root: Path, pairing: Pairing, table: Table, masks: MaskFolder, progress: Progress | None) -> Intake:
+def look(
+    root: Path,
+    pairing: Pairing,
+    classes: Sequence[ClassSpec],
+    table: Table,
+    masks: MaskFolder,
+    progress: Progress | None,
+) -> Intake:
     """Read the headers of new scans, and read, check and copy the masks that are new; record nothing.
 
+    classes : those that masks may hold; any if empty
     A mask of a known case is new if that case never had one. What cannot be used is named, and stops nothing.
     """
     intake = Intake(notes=list(pairing.notes))
     known = {case.path: case for case in table.cases(None)}
     taken = {case.name.lower() for case in known.values()}
-    allowed = [spec.value for spec in table.classes()] or None
+    allowed = [spec.value for spec in classes] or None
     total = len(pairing.pairs)
     for done, (given, image, mask) in enumerate(pairing.pairs):
         if progress is not None:
@@ -122,11 +130,13 @@ def look(root: Path, pairing: Pairing, table: Table, masks: MaskFolder, progress
     return intake
 
 
-def record(intake: Intake, table: Table) -> list[str]:
-    """Write what `look` found into the table, all of it or nothing; return the new cases' names."""
+def record(intake: Intake, classes: Sequence[ClassSpec], table: Table) -> list[str]:
+    """Write what `look` found into the table, all of it or nothing; return the new cases' names.
+
+    classes : those that `look` allowed; if empty, the values in the masks become classes
+    """
     with table.transaction():
-        if not table.classes():
-            table.add_classes(default_classes(sorted(intake.values)))
+        table.add_classes(classes or default_classes(intake.values))
         for found in intake.cases:
             table.add_case(found.name, found.scan, found.grid, found.seen, found.problem, found.notes)
         for name, version, source in intake.masks:

@@ -53,7 +53,7 @@ def lexically_inside(root: Path, stored: str) -> Path:
     parts = stored.replace("\\", "/").split("/")
     if not parts[0] or ".." in parts or "\0" in stored or (os.name == "nt" and ":" in stored):
         raise ValueError(f"the path {stored!r} outside the pool")
-    return Path(os.path.join(root, stored))
+    return root / stored
 
 
 def printable(text: str) -> str:

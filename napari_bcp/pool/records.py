@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from napari_bcp.errors import PoolError, SettingError
@@ -215,6 +216,7 @@ def _dict(value: object) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=4096)  # the scans of a cohort are much alike
 def _triple(value: object, kind: type[int] | type[float]) -> tuple[int, ...] | tuple[float, ...] | None:
     if value is None:
         return None

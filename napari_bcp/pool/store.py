@@ -102,11 +102,10 @@ class Pool:
             (stage / "masks").mkdir(parents=True)
             table = Table(root, Database(stage / TABLE, write=True, new=True))
             try:
-                table.add_classes(specs)
-                intake = look(root, pairing, table, MaskFolder(stage / "masks"), progress)
+                intake = look(root, pairing, specs, table, MaskFolder(stage / "masks"), progress)
                 with table.transaction():
                     table.log("pool created", **_folders(images, labels))
-                    record(intake, table)
+                    record(intake, specs, table)
             finally:
                 table.close()
             os.replace(stage / "masks", root / "masks")
@@ -206,12 +205,11 @@ class Pool:
         """
         self._must_write()
         pairing = find_pairs(Path(images), None if labels is None else Path(labels))
-        intake = look(self.root, pairing, self._table, self._masks, progress)
+        specs = self.classes or choose_classes(None, pairing)
+        intake = look(self.root, pairing, specs, self._table, self._masks, progress)
         with self._table.transaction():
             self._table.log("pool extended", **_folders(images, labels))
-            if not self.classes:
-                self._table.add_classes(choose_classes(None, pairing))
-            names = record(intake, self._table)
+            names = record(intake, specs, self._table)
         self.notes = tuple(intake.notes)
         return names
 

@@ -90,7 +90,9 @@ def test_a_map_file_gives_back_probabilities_and_facts(scan, tmp_path):
     read = MapFile(tmp_path / "m.b2nd")
     assert (read.classes, read.shape, read.facts["run"], read.facts["step"]) == ((3, 7), (30, 26, 22), "0001", 7)
     np.testing.assert_array_equal(read.read(3), np.where(loaded.voxels > 1, 255, 0))
-    np.testing.assert_array_equal(read.read(7, (slice(10, 20), slice(None), slice(4, 6))), read.read_all()[1, 10:20, :, 4:6])
+    np.testing.assert_array_equal(
+        read.read(7, (slice(10, 20), slice(None), slice(4, 6))), read.read_all()[1, 10:20, :, 4:6]
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])

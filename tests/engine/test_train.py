@@ -30,7 +30,9 @@ def plan_of(cases, config):
 def run(cohort, source, tmp_path):
     """Return a function that trains on the small cohort and returns its events."""
 
-    def go(steps=4, labelled=2, preset="quick", folder="run", src=None, seconds=None, stop=None, resume=False, **settings):
+    def go(
+        steps=4, labelled=2, preset="quick", folder="run", src=None, seconds=None, stop=None, resume=False, **settings
+    ):
         with_mask, without, _ = cohort(5, labelled)
         config = make_config(preset, {**SMALL, **settings})
         plan = plan_of(with_mask, config)
@@ -280,3 +282,9 @@ def test_a_checkpoint_of_a_newer_version_says_to_update(tmp_path):
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(DeviceError, match=name):
         pick_device(name)
+
+
+def test_a_budget_that_preparing_used_up_still_gives_a_checkpoint(run, tmp_path):
+    events = run(steps=None, seconds=1e-6)
+    assert len(of(events, "step")) == 1
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == 1

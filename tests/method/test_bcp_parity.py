@@ -195,3 +195,10 @@ def test_the_default_schedule_rises_holds_and_falls():
     assert set(rates[1:66]) == {1.0}
     assert all(a >= b for a, b in pairwise(rates[66:]))
     assert rates[-1] == pytest.approx(0.01)
+
+
+def test_components_of_one_voxel_thin_images_are_found():
+    line = np.array([[[1, 0, 1, 1]]], np.uint8)
+    cleaned, removed = keep_largest(line)
+    np.testing.assert_array_equal(cleaned, [[[0, 0, 1, 1]]])
+    assert removed == {1: [1]}

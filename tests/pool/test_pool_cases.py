@@ -161,6 +161,16 @@ def test_threads_that_accept_the_same_case_get_a_version_each(pool):
     assert len(list((pool.root / "masks" / "b").iterdir())) == 8
 
 
+def test_a_mask_that_could_not_be_recorded_leaves_no_file(pool, monkeypatch):
+    def refuse(*values):
+        raise PoolError("The disk is full.")
+
+    monkeypatch.setattr(pool._table, "accept", refuse)
+    with pytest.raises(PoolError, match="disk is full"):
+        pool.accept("b", some_mask(1))
+    assert list((pool.root / "masks" / "b").iterdir()) == []
+
+
 def test_a_mask_file_of_another_shape_put_in_place_by_hand_is_refused(pool):
     write_mask_file(pool.mask_path("a"), some_mask(1, shape=(5, 6, 9)))
     with pytest.raises(GridMismatchError, match=r"0001\.nii\.gz"):

@@ -227,6 +227,17 @@ def test_extending_refuses_classes_that_the_pool_does_not_know(pool, cohort):
     assert [spec.value for spec in pool.classes] == [1, 2]
 
 
+def test_extending_a_pool_without_classes_takes_those_of_the_data_set_and_holds_masks_to_them(cohort):
+    for name, values in (("e", (1,)), ("f", (2,))):
+        write_scan(cohort / "more" / f"{name}.nii.gz", 9)
+        write_mask_file(cohort / "more" / f"{name}_mask.nii.gz", some_mask(*values))
+    (cohort / "more" / "dataset.json").write_text('{"labels": {"background": 0, "atrium": 1}}')
+    with Pool.create(cohort / "pool", cohort / "images") as pool:
+        pool.extend(cohort / "more")
+        assert [(spec.value, spec.name) for spec in pool.classes] == [(1, "atrium")]
+        assert (pool.case("e").status, pool.case("f").status) == ("accepted", "unlabelled")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
 def test_a_file_name_that_is_no_text_is_left_out_and_named(cohort):
     os.rename(cohort / "images" / "b.nii.gz", os.fsencode(cohort / "images") + b"/b\xff.nii.gz")

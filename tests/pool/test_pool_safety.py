@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,6 +126,19 @@ def test_a_reader_changes_nothing(pool, change):
         assert not reader.writable
         with pytest.raises(PoolError, match="reading only"):
             change(reader)
+
+
+def test_not_even_a_mistake_in_the_program_lets_a_reader_write(pool):
+    with Pool.open(pool.root) as reader, pytest.raises(PoolError, match="read-only"):
+        reader._table.touch("b", 1)
+
+
+def test_a_pool_is_closed_for_all_threads_by_any_of_them(pool):
+    thread = threading.Thread(target=pool.close)
+    thread.start()
+    thread.join()
+    assert not (pool.root / "pool.lock.json").exists()
+    Pool.open(pool.root, write=True).close()
 
 
 def test_a_reader_sees_what_a_writer_in_the_same_moment_has_committed(pool):
@@ -285,6 +299,21 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, write):
     with pytest.raises(PoolError, match=r"pool\.sqlite"):
         Pool.open(tmp_path, write=write)
     assert (tmp_path / "pool.sqlite").read_bytes() == content
+
+
+def test_a_table_with_a_damaged_page_is_not_written_to(pool):
+    for _ in range(30):
+        pool.exclude("b")
+        pool.include("b")
+    pool.close()
+    content = (pool.root / "pool.sqlite").read_bytes()
+    place = content.rindex(b'"to": "excluded"') // 4096 * 4096
+    damaged = content[:place] + b"\0" * 4096 + content[place + 4096 :]
+    (pool.root / "pool.sqlite").write_bytes(damaged)
+    with pytest.raises(PoolError, match="damaged"):
+        Pool.open(pool.root, write=True)
+    with Pool.open(pool.root) as reader:
+        assert len(reader.cases()) == 4
 
 
 def test_another_programs_database_is_refused_and_left_alone(tmp_path):
