@@ -355,7 +355,7 @@ def predict(
             if found is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
                 return
-            folder = opened.root / "maps" / case.name
+            folder = opened.map_folder(case.name)
             name = f"run{run.id}-step{model.step:07d}"
             map_path, pseudo_path = folder / f"{name}.map.b2nd", folder / f"{name}.pseudo.nii.gz"
             found.map.save(map_path, {"run": run.id, "step": model.step})

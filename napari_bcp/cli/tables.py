@@ -79,12 +79,21 @@ def case_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         {
             "case": case["name"],
             "status": case["status"],
-            "confidence": "" if _lowest(case) > 1 else f"{_lowest(case):.2f}",
+            "expected": _expected(case),
             "mask": "" if case["mask_version"] is None else f"version {case['mask_version']}",
             "remark": case["reason"] or "",
         }
         for case in sorted(cases, key=urgency)[:_CASES_SHOWN]
     ]
+
+
+def _expected(case: Mapping[str, Any]) -> str:
+    """Return the band of expected quality of the class that is least certain."""
+    from napari_bcp.metrics.confidence import band
+
+    if not case["quality"]:
+        return ""
+    return band(_lowest(case)) or "" if _lowest(case) <= 1 else "nothing found"
 
 
 def _lowest(case: Mapping[str, Any]) -> float:

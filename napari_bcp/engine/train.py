@@ -384,9 +384,8 @@ class _Loop:
         logits = self._student(mixed)
         if self.config.stage1_regions:
             targets = outer_labels.to(self.device), inner_labels.to(self.device)
-            return mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0) / (
-                2 if self.config.mean_loss else 1
-            )
+            total = mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0)
+            return total / 2 if self.config.mean_loss else total
         return self.loss(logits, paste(outer_labels, inner_labels, keep).to(self.device), None)
 
     def _bidirectional_loss(self) -> Tensor:

@@ -60,8 +60,8 @@ def of(events, kind):
 
 def test_a_short_training_segments_what_it_was_never_shown(run, cohort, tmp_path):
     events = run(steps=150, lr=5e-3, stage1_share=0.5, width=8)
-    assert [e.stage for e in of(events, "step")][0] == 1
-    assert [e.stage for e in of(events, "step")][-1] == 2
+    stages = [e.stage for e in of(events, "step")]
+    assert (stages[0], stages[-1]) == (1, 2)
     assert of(events, "finished")[0].reason == "budget"
     _, without, truth = cohort(5, 2)
     content = checkpoint.load(tmp_path / "run" / "last.pt")
