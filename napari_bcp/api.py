@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_bcp.config import TrainConfig, make_config
-from napari_bcp.errors import BcpError, CheckpointError, MaskError, ScanError, SettingError, TrainingError
+from napari_bcp.errors import (
+    BcpError,
+    CheckpointError,
+    DeviceError,
+    MaskError,
+    ScanError,
+    SettingError,
+    StateError,
+    TrainingError,
+)
 from napari_bcp.events import CaseUnusable, Event, Finished, MapMade, Note, Progress, Saved, Step
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
     from napari_bcp.engine.predict import Prediction
     from napari_bcp.metrics import Report
     from napari_bcp.pool import Pool, RunRecord
-    from napari_bcp.scans import ClassSpec
+    from napari_bcp.scans import ClassSpec, Scan
 
     PoolLike = Pool | str | os.PathLike[str]
 
@@ -188,25 +197,27 @@ def train(
         ended = "failed"
         last_step, elapsed = run.step, run.elapsed_s
         checkpoint: Path | None = run.checkpoint
+        training = run_training(
+            _PoolSource(opened),
+            run.path,
+            opened.root / "cache",
+            plan,
+            config,
+            budget,
+            device=place,
+            resume=resume,
+            stop=stop,
+        )
         try:
-            for event in run_training(
-                _PoolSource(opened),
-                run.path,
-                opened.root / "cache",
-                plan,
-                config,
-                budget,
-                device=place,
-                resume=resume,
-                stop=stop,
-            ):
+            for event in training:
                 if isinstance(event, Step):
                     last_step, elapsed = event.step, event.elapsed_s
                 elif isinstance(event, Saved):
                     checkpoint = Path(event.path)
                     opened.update_run(run.id, step=last_step, elapsed_s=elapsed, checkpoint=checkpoint)
                 elif isinstance(event, CaseUnusable):
-                    opened.mark_unusable(event.case, event.reason)
+                    if event.lasting:
+                        opened.mark_unusable(event.case, event.reason)
                 elif isinstance(event, Finished):
                     ended = "finished" if event.reason == "budget" else "stopped"
                 yield event
@@ -214,6 +225,7 @@ def train(
             ended = "stopped"
             raise
         finally:
+            training.close()  # saves, when the caller went away
             newest = run.path / "last.pt"
             opened.update_run(
                 run.id,
@@ -230,16 +242,17 @@ def _run_to_train(
     """Return the run that goes on with its plan, or the settings of one that is to be made."""
     from napari_bcp.engine.plan import Plan
 
-    last = pool.last_run()
+    last = _last_trained(pool)
     notes: list[Event] = []
-    if last is not None and not fresh and (last.path / "last.pt").exists():
+    if last is not None and not fresh:
         wanted = tuple(sorted(c.value for c in pool.classes))
         if preset is not None and preset != last.preset:
             notes.append(Note(text=f"Run {last.id} used preset {last.preset}; a new run begins with {preset}."))
         elif tuple(last.plan.get("classes", ())) != wanted:
             notes.append(Note(text=f"The classes have changed since run {last.id}; a new run begins."))
         else:
-            clash = [k for k in settings if k in PLAN_SETTINGS and settings[k] != last.config.get(k)]
+            wanted_config = make_config(last.preset, {**_known(last.config), **settings}).model_dump(mode="json")
+            clash = [k for k in settings if k in PLAN_SETTINGS and wanted_config[k] != last.config.get(k)]
             if clash:
                 raise SettingError(
                     f"Setting '{clash[0]}' cannot change while run {last.id} goes on; add --fresh to start over."
@@ -260,7 +273,7 @@ def _known(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _make_plan(pool: Pool, config: TrainConfig, device: torch.device) -> Generator[Event, None, Plan]:
     """Measure the cohort and derive a plan; a generator whose return value is the plan."""
-    from napari_bcp.engine.fingerprint import take_fingerprint
+    from napari_bcp.engine.fingerprint import Survey
     from napari_bcp.engine.plan import make_plan
     from napari_bcp.scans import read_mask, read_scan
 
@@ -270,22 +283,21 @@ def _make_plan(pool: Pool, config: TrainConfig, device: torch.device) -> Generat
         raise TrainingError(
             f"The pool {pool.root} has no accepted mask; give some with 'napari-bcp accept POOL CASE MASK'."
         )
-    looked_at = []
+    survey = Survey()
     for i, case in enumerate(labelled[:20]):  # twenty tell as much as all
         yield Progress(task="measuring labelled scans", done=i, total=min(len(labelled), 20), case=case.name)
         path = pool.mask_path(case.name)
         try:
             scan = read_scan(case.path)
             assert path is not None  # noqa: S101 - the case is accepted
-            looked_at.append((scan, read_mask(path, scan.grid, classes=values)))
+            survey.add(scan, read_mask(path, scan.grid, classes=values))
         except (ScanError, MaskError) as error:
-            pool.mark_unusable(case.name, str(error))
-            yield CaseUnusable(case=case.name, reason=str(error))
-    if not looked_at:
+            yield _leave_out(pool, case.name, error)
+    if not survey.scans:
         raise TrainingError(f"No accepted case of {pool.root} can be read; see 'napari-bcp status {pool.root}'.")
     usable = [c for c in pool.cases() if c.shape and c.spacing and c.status not in ("unusable", "excluded")]
     grids = [(c.shape, c.spacing) for c in usable if c.shape and c.spacing]
-    return make_plan(take_fingerprint(grids, looked_at), values, config, device)
+    return make_plan(survey.fingerprint(grids), values, config, device)
 
 
 class _PoolSource:
@@ -302,7 +314,8 @@ class _PoolSource:
         """Return the accepted cases."""
         from napari_bcp.engine.cache import CaseFiles
 
-        return [CaseFiles(c.name, c.path, self._pool.mask_path(c.name)) for c in self._pool.cases("accepted")]
+        masks = [(c, self._pool.mask_path(c.name)) for c in self._pool.cases("accepted")]
+        return [CaseFiles(c.name, c.path, mask) for c, mask in masks if mask is not None]
 
     def unlabelled(self) -> list[CaseFiles]:
         """Return the cases without a mask."""
@@ -330,12 +343,15 @@ def predict(
     with _opened(pool, write=True) as opened:
         from napari_bcp.scans import write_mask
 
-        run = opened.last_run()
+        run = _last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {opened.root} has no run; train first with 'napari-bcp train'.")
         model = _Model.load(_checkpoint_of(run.path), device)
         if cases:
             chosen = [opened.case(name) for name in dict.fromkeys(cases)]
+            for case in chosen:
+                if case.status == "unusable":
+                    raise StateError(f"Case '{case.name}' is unusable: {case.reason}", case=case.name)
         else:
             chosen = [
                 c
@@ -349,8 +365,7 @@ def predict(
             try:
                 scan, found = model.predict(case.path, stop)
             except ScanError as error:
-                opened.mark_unusable(case.name, str(error))
-                yield CaseUnusable(case=case.name, reason=str(error))
+                yield _leave_out(opened, case.name, error)
                 continue
             if found is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
@@ -404,7 +419,7 @@ def segment(
     source, out = Path(source), Path(out)
     if source.is_dir():
         with _opened(source) as opened:
-            run = opened.last_run()
+            run = _last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {source} has no run; train first with 'napari-bcp train'.", path=source)
         model = _Model.load(_checkpoint_of(run.path), device)
@@ -442,7 +457,7 @@ class _Model:
     def __init__(self, content: dict[str, Any], device: str) -> None:
         import torch
 
-        from napari_bcp.engine.device import available_cores, bfloat16_pays, pick_device
+        from napari_bcp.engine.device import available_cores, pick_device
         from napari_bcp.engine.plan import Plan
         from napari_bcp.engine.predict import memory_format, network_of
 
@@ -459,39 +474,70 @@ class _Model:
             torch.set_num_threads(self.config.threads or available_cores())
         form = memory_format(self.plan, self.config.channels_last)
         self.network = network.to(device=self.device, memory_format=form)  # type: ignore[call-overload]
-        precision = self.config.precision
-        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and bfloat16_pays(self.device))
+        self.bfloat16 = self.plan.bfloat16_on(self.device)
 
     @classmethod
     def load(cls, path: Path, device: str) -> _Model:
         """Read a checkpoint. Raises CheckpointError."""
         from napari_bcp.engine import checkpoint
 
-        content = checkpoint.load_newest(path.parent) if path.name == checkpoint.LAST else checkpoint.load(path)
-        return cls(content, device)
+        if path.name == checkpoint.LAST:
+            return cls(checkpoint.load_newest(path.parent), device)
+        try:
+            return cls(checkpoint.load(path), device)
+        except CheckpointError:
+            if path.name != checkpoint.BEST:
+                raise
+            return cls(checkpoint.load_newest(path.parent), device)
 
     def predict(self, file: Path, stop: Stop | None) -> tuple[Any, Prediction | None]:
         """Read and segment one scan. Raises ScanError."""
-        from napari_bcp.engine.predict import predict_scan
+        from napari_bcp.engine.device import out_of_memory
         from napari_bcp.scans import read_scan
 
         if stop is not None and stop():
             return None, None
         scan = read_scan(file)
-        found = predict_scan(
+        try:
+            found = self._segment(scan, stop)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"Device {self.device} ran out of memory on {file.name}; close other programs or use --device cpu.",
+                path=file,
+            ) from None
+        return scan, found
+
+    def _segment(self, scan: Scan, stop: Stop | None) -> Prediction | None:
+        from napari_bcp.engine.predict import predict_scan
+
+        return predict_scan(
             self.network,
             self.plan,
             scan,
             device=self.device,
             bfloat16=self.bfloat16,
-            components=self.config.components,
+            components=self.config.map_components,
             connectivity=self.config.connectivity,
             stop=stop,
         )
-        return scan, found
 
 
 # -- small things -----------------------------------------------------------------------------------------------
+
+
+def _leave_out(pool: Pool, name: str, error: BcpError) -> CaseUnusable:
+    """Report a case that cannot be read; it becomes unusable in the pool unless it may be read another time."""
+    lasting = not isinstance(error, ScanAwayError)
+    if lasting:
+        pool.mark_unusable(name, str(error))
+    return CaseUnusable(case=name, reason=str(error), lasting=lasting)
+
+
+def _last_trained(pool: Pool) -> RunRecord | None:
+    """Return the newest run that has a checkpoint."""
+    return next((run for run in reversed(pool.runs()) if (run.path / "last.pt").exists()), None)
 
 
 def _checkpoint_of(folder: Path) -> Path:

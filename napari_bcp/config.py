@@ -56,7 +56,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """How a run trains. A value of None (or "auto") leaves the choice to the plan."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1337
-    """Start of every random draw; the same seed and pool give the same result on a CPU."""
+    """Start of every random draw; the same seed, pool and number of steps give the same result on a processor."""
 
     # -- the plan ---------------------------------------------------------------------------------------------
     dimensions: Literal["auto", "2", "3"] = "auto"
@@ -95,7 +95,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Side of the pasted box as a share of the block's side."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of pseudo-labelled voxels beside hand-labelled ones."""
-    ema: Annotated[float, Field(ge=0, le=0.9999), Field(json_schema_extra=_unit("per step"))] = 0.99
+    ema: Annotated[float, Field(ge=0, le=0.9999), Field(json_schema_extra=_unit("per step"))] = 0.97
     """Share of the teacher that is kept at each step."""
     buffers: Literal["own", "average"] = "average"
     """Statistics of the teacher's normalisation: moved by its own passes, or averaged from the student."""
@@ -109,6 +109,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """The network that makes maps."""
     components: Literal["largest", "all"] = "largest"
     """Keep the largest connected component of each class of a pseudo-label, or all of them."""
+    map_components: Literal["largest", "all"] = "largest"
+    """The same for the pseudo-labels that a reader sees; all keeps both of two kidneys."""
     connectivity: Literal["face", "edge", "corner"] = "corner"
     """When voxels count as connected."""
 
@@ -148,7 +150,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     # -- the optimiser ----------------------------------------------------------------------------------------
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     """The optimiser."""
-    lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=10)] = 2e-3
     """Learning rate at its highest."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     """Weight decay."""
@@ -185,6 +187,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 _PAPER: dict[str, Any] = {
+    "ema": 0.99,
     "mixing": 1.0,
     "mixing_late": 1.0,
     "mean_loss": False,
@@ -198,7 +201,7 @@ _PAPER: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "quality": {"stage1_share": 0.3, "ema": 0.995},
+    "quality": {"stage1_share": 0.3, "ema": 0.99, "lr": 1e-3},
     "paper-la": {
         "dimensions": "3",
         "network": "vnet",
@@ -225,6 +228,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 12,
         "normalise": "minmax",
         "fit": "resize",
+        "map_components": "all",
         "stage1_batch": 6,
         **_PAPER,
         "stage1_share": 10000 / 40000,
@@ -248,6 +252,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stage1_regions": False,
         "unlabelled_crop": "centre",
         "stage1_share": 60 * 30 / (60 * 30 + 200 * 25),
+        "map_components": "all",
+        "seed": 2020,
         "connectivity": "edge",
         "optimiser": "adam",
         "buffers": "own",

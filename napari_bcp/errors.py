@@ -5,6 +5,7 @@ Commands print the message alone and leave with the class's `exit_code` (listed 
 
     BcpError
     ├── ScanError             a file is no scan that can be used
+    │   └── ScanAwayError         it cannot be read at the moment
     ├── MaskError             a mask cannot be used
     │   └── GridMismatchError     it does not lie on its scan's grid
     ├── PoolError             a pool cannot be created, opened or written
@@ -43,6 +44,10 @@ class ScanError(BcpError, ValueError):
     """A file is no scan that can be used."""
 
     exit_code = 3
+
+
+class ScanAwayError(ScanError):
+    """A scan cannot be read at the moment: its file is away, or the memory is short. It may be read later."""
 
 
 class MaskError(BcpError, ValueError):

@@ -35,11 +35,12 @@ class Note(_Event):
 
 
 class CaseUnusable(_Event):
-    """A case dropped out; `reason` is the sentence to show."""
+    """A case dropped out; `reason` is the sentence to show. Without `lasting` it may be usable the next time."""
 
     kind: Literal["unusable"] = "unusable"
     case: str
     reason: str
+    lasting: bool = True
 
 
 class Planned(_Event):

@@ -153,6 +153,9 @@ def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.
 def turn_and_flip(rng: np.random.Generator, *blocks: Tensor | None) -> tuple[Tensor | None, ...]:
     """Turn all blocks alike by a random multiple of 90° in x, y, then flip one of these axes (as published)."""
     quarter, axis = int(rng.integers(4)), int(rng.integers(2))
+    first = next(b for b in blocks if b is not None)
+    if first.shape[0] != first.shape[1]:
+        quarter = 2 * (quarter // 2)  # a quarter turn would change the block's shape
     return tuple(None if b is None else torch.rot90(b, quarter, (0, 1)).flip(axis).contiguous() for b in blocks)
 
 

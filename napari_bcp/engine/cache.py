@@ -71,7 +71,9 @@ def normalise(plan: Plan, image: NDArray[np.float32], voxels: NDArray[np.float32
     if plan.normalise == "minmax":
         low, high = float(voxels.min()), float(voxels.max())
         return ((image - low) / ((high - low) or 1.0)).astype(np.float32)
-    mean, sd = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
+    mean = float(voxels.mean(dtype=np.float64))
+    # Plane by plane, since std() would copy the scan twice in double precision.
+    sd = float(np.sqrt(np.mean([np.square(p - mean).mean(dtype=np.float64) for p in voxels])))
     return ((image - mean) / (sd or 1.0)).astype(np.float32)
 
 
@@ -119,8 +121,10 @@ class Cache:
                 small = resample_labels(labels, shape, len(self.plan.classes) + 1)
             _save(labels_file, small)
         if image_file is not None:
-            # Half precision holds a normalised image; values as they are in the file may need all of it.
-            kind = np.float32 if self.plan.normalise == "none" else np.float16
+            # Half precision holds a normalised image; values as they are in the file, and the published recipes,
+            # get all of it.
+            paper = self.plan.blend == "mean"
+            kind = np.float32 if paper or self.plan.normalise == "none" else np.float16
             _save(image_file, to_network(self.plan, scan.voxels, scan.grid).astype(kind))
 
 

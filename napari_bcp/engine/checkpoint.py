@@ -6,9 +6,9 @@ checkpoint can run code. The last one before the newest is kept, in case the new
 
 from __future__ import annotations
 
-import os
 import pickle
-from contextlib import suppress
+import shutil
+import struct
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,16 +24,17 @@ LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint atomically; a `last.pt` that is there becomes `previous.pt`."""
-    with atomic_path(path) as part:
-        torch.save({"napari_bcp": VERSION, **content}, part)
-        if path.name == LAST and path.exists():
-            with suppress(OSError):
-                previous = path.with_name(PREVIOUS)
-                part_of_previous = path.with_name(".previous.tmp")
-                part_of_previous.unlink(missing_ok=True)
-                os.link(path, part_of_previous)
-                os.replace(part_of_previous, previous)
+    """Write a checkpoint atomically; a `last.pt` that is there becomes `previous.pt`. Raises CheckpointError."""
+    try:
+        with atomic_path(path) as part:
+            torch.save({"napari_bcp": VERSION, **content}, part)
+            if path.name == LAST and path.exists():
+                with atomic_path(path.with_name(PREVIOUS)) as part_of_previous:
+                    shutil.copyfile(path, part_of_previous)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} could not be written ({error}); free some space or give write access, and train on.", path=path
+        ) from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"There is no checkpoint {path}; train first with 'napari-bcp train'.", path=path
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, struct.error, pickle.UnpicklingError):
         raise CheckpointError(
             f"{path} is torn or is no checkpoint; use an older one from the same folder or train again.", path=path
         ) from None

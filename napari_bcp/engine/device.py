@@ -38,6 +38,11 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out; a processor's allocator has no class of error for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
 @lru_cache(maxsize=4)
 def bfloat16_pays(device: torch.device) -> bool:
     """Say whether convolutions train at least 1.3 times as fast in bfloat16 as in float32 here.

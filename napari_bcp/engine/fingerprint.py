@@ -31,39 +31,47 @@ class Fingerprint(BaseModel, frozen=True):
     diameters: dict[int, float]
 
 
-def take_fingerprint(
-    grids: Sequence[tuple[Sequence[float], Sequence[float]]], labelled: Sequence[tuple[Scan, Mask]]
-) -> Fingerprint:
-    """Measure a cohort.
+class Survey:
+    """Collects what a fingerprint needs, scan by scan, keeping samples and sums only."""
 
-    grids : shape and spacing of every scan (headers are enough);  labelled : some scans with their masks, one at
-    least.
-    """
-    shapes = np.array([shape for shape, _ in grids], dtype=float)
-    spacings = np.array([spacing for _, spacing in grids], dtype=float)
-    inside: list[NDArray[np.float32]] = []
-    volumes: dict[int, list[float]] = {}
-    looks_ct = []
-    for scan, mask in labelled:
-        values = scan.voxels[mask.voxels > 0]
-        inside.append(values[:: max(1, len(values) // 50_000)])
-        low = float(np.percentile(scan.voxels[::4, ::4, ::4], 0.5))
+    def __init__(self) -> None:
+        self.scans = 0
+        self._ct: list[bool] = []
+        self._inside: list[NDArray[np.float32]] = []
+        self._anywhere: list[NDArray[np.float32]] = []
+        self._volumes: dict[int, list[float]] = {}
+
+    def add(self, scan: Scan, mask: Mask) -> None:
+        """Look at one labelled scan."""
+        self.scans += 1
         sample = scan.voxels[::4, ::4, ::4]
-        looks_ct.append(low < -200 and scan.voxels.max() < 33_000 and bool((sample == np.rint(sample)).all()))
+        low = float(np.percentile(sample, 0.5))
+        whole = bool((sample == np.rint(sample)).all())
+        self._ct.append(low < -200 and float(scan.voxels.max()) < 33_000 and whole)
+        values = scan.voxels[mask.voxels > 0]
+        self._inside.append(values[:: max(1, len(values) // 50_000)].copy())
+        self._anywhere.append(sample.ravel()[:: max(1, sample.size // 50_000)].copy())
         counts = np.bincount(mask.voxels.ravel())
         for value in np.flatnonzero(counts[1:]) + 1:
-            volumes.setdefault(int(value), []).append(counts[value] * float(np.prod(scan.grid.spacing)))
-    values = (
-        np.concatenate(inside)
-        if any(len(v) for v in inside)
-        else np.concatenate([s.voxels.ravel() for s, _ in labelled])
-    )
-    percentiles = np.percentile(values, [0.5, 50, 99.5])
-    return Fingerprint(
-        shape=tuple(np.median(shapes, axis=0)),
-        spacing=tuple(np.median(spacings, axis=0)),
-        extent=tuple(np.median(shapes * spacings, axis=0)),
-        ct=all(looks_ct) and bool(looks_ct),
-        foreground=(*map(float, percentiles), float(values.mean()), float(values.std()) or 1.0),
-        diameters={k: float((6 * np.median(v) / np.pi) ** (1 / 3)) for k, v in sorted(volumes.items())},
-    )
+            self._volumes.setdefault(int(value), []).append(counts[value] * float(np.prod(scan.grid.spacing)))
+
+    def fingerprint(self, grids: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Fingerprint:
+        """Return the fingerprint; `grids` holds shape and spacing of every scan (headers are enough)."""
+        shapes = np.array([shape for shape, _ in grids], dtype=float)
+        spacings = np.array([spacing for _, spacing in grids], dtype=float)
+        inside = any(len(v) for v in self._inside)
+        values = np.concatenate(self._inside if inside else self._anywhere)
+        percentiles = np.percentile(values, [0.5, 50, 99.5])
+        return Fingerprint(
+            shape=_triple(np.median(shapes, axis=0)),
+            spacing=_triple(np.median(spacings, axis=0)),
+            extent=_triple(np.median(shapes * spacings, axis=0)),
+            ct=all(self._ct),
+            foreground=(*map(float, percentiles), float(values.mean()), float(values.std()) or 1.0),
+            diameters={k: float((6 * np.median(v) / np.pi) ** (1 / 3)) for k, v in sorted(self._volumes.items())},
+        )
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in values)
+    return (x, y, z)

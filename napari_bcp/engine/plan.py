@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from napari_bcp.engine.device import bfloat16_pays
 from napari_bcp.errors import SettingError
 from napari_bcp.networks import NETWORKS
 
@@ -31,7 +32,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     spacing : mm along x, y, z, 0 keeps a scan's own.  patch : voxels along x, y, z, z is 1 in two dimensions.
     classes : the mask values of the network's channels 1, 2, ….  strides : of the network's levels.
     blend : how overlapping blocks are weighted.  stride : step between blocks in voxels.
-    ct_window : low, high, mean and SD for normalise = "ct".
+    device : kind of device that it
+    was made for, and whether bfloat16 was found to pay there.  ct_window : low, high, mean and SD for normalise = "ct".
     """
 
     dimensions: Literal[2, 3]
@@ -49,6 +51,12 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     classes: tuple[int, ...]
     batch: int
     stage1_batch: int
+    device: str
+    bfloat16: bool
+
+    def bfloat16_on(self, device: torch.device) -> bool:
+        """Say whether to compute in bfloat16: as was decided for the device that the plan was made for."""
+        return self.bfloat16 and device.type == self.device
 
     @property
     def grid_key(self) -> str:
@@ -121,15 +129,16 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
         classes=tuple(sorted(classes)),
         batch=batch,
         stage1_batch=config.stage1_batch or batch,
+        device=device.type,
+        bfloat16=config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_pays(device)),
     )
 
 
 def choose_dimensions(found: Fingerprint) -> int:
     """Two dimensions where slices are at least three times as thick as their pixels, or few and large; else three."""
-    pixel = min(found.spacing)
-    slices = found.shape[found.spacing.index(max(found.spacing))]
-    thick = max(found.spacing) >= 3 * pixel
-    few = found.shape[2] < 16 and min(found.shape[:2]) >= 4 * found.shape[2]
+    slices = found.shape[2]  # slices are cut along z; a scan with thick slices along another axis trains in blocks
+    thick = found.spacing[2] >= 3 * min(found.spacing[:2])
+    few = slices < 16 and min(found.shape[:2]) >= 4 * slices
     return 2 if (thick and slices < 40) or few else 3
 
 

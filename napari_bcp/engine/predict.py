@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from napari_bcp.engine.cache import network_shape, to_network
 from napari_bcp.engine.sliding import sliding_slabs
-from napari_bcp.method.pseudo_labels import Connectivity, keep_largest
+from napari_bcp.method.pseudo_labels import Connectivity, count_values, keep_largest
 from napari_bcp.metrics import Confidence
 from napari_bcp.networks import build_network
 from napari_bcp.scans.maps import MapWriter
@@ -48,6 +48,10 @@ class Prediction:
     volume_ml: dict[int, float]
     islands: dict[int, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+class _StoppedError(Exception):
+    """Raised between two blocks when the caller wants to stop."""
 
 
 def network_of(plan: Plan) -> nn.Module:
@@ -91,6 +95,8 @@ def predict_scan(
     form = memory_format(plan)
 
     def probabilities(x: Tensor) -> Tensor:
+        if stop is not None and stop():
+            raise _StoppedError
         with arithmetic(device, bfloat16):
             logits = network(x.contiguous(memory_format=form))
         return torch.softmax(logits.float(), dim=1)
@@ -113,8 +119,6 @@ def predict_scan(
     values = np.array([0, *plan.classes], dtype=np.uint8)
     try:
         for z, part in to_scan_grid(slabs, plan, grid):
-            if stop is not None and stop():
-                return None
             channel = part.argmax(axis=0)
             if part.shape[0] == 2:
                 channel = (part[1] > 0.5).astype(channel.dtype)
@@ -127,12 +131,14 @@ def predict_scan(
             confidence.add(part[1:], given)
             labels[:, :, z : z + part.shape[3]] = given
             writer.add(z, np.rint(part[1:] * 255).astype(np.uint8))
+    except _StoppedError:
+        return None
     finally:
         network.train(was_training)
     islands: dict[int, list[int]] = {}
     if components == "largest":
         labels, islands = keep_largest(labels, connectivity)
-    counts = np.bincount(labels.ravel(), minlength=256)
+    counts = count_values(labels)
     voxel_ml = float(np.prod(grid.spacing)) / 1000
     return Prediction(
         labels=labels,

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.cache import Cache, CaseFiles
-from napari_bcp.engine.device import available_cores, bfloat16_pays
+from napari_bcp.engine.device import available_cores, out_of_memory
 from napari_bcp.engine.predict import arithmetic, memory_format, network_of, predict_scan
 from napari_bcp.engine.sampler import Sampler
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError, TrainingError
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, TrainingError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
 from napari_bcp.method import decide, draw_boxes, keep_mask, learning_rate, mixed_loss, paste, update_teacher
 from napari_bcp.method.losses import get_loss
@@ -30,7 +30,7 @@ from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_mask, read_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from napari_bcp.config import TrainConfig
@@ -78,6 +78,8 @@ class State:
     stage2_from: int | None = None
     elapsed: float = 0.0
     best: float = -1.0
+    held_out: list[str] = field(default_factory=list)
+    trained_on: list[str] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it: tensors, numbers and strings."""
@@ -85,12 +87,15 @@ class State:
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "optimiser_name": type(self.optimiser).__name__,
             "rng": json.dumps(self.rng.bit_generator.state),
             "torch_rng": self.torch_rng,
             "step": self.step,
             "stage2_from": self.stage2_from,
             "elapsed": self.elapsed,
             "best": self.best,
+            "held_out": self.held_out,
+            "trained_on": self.trained_on,
         }
 
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
@@ -98,11 +103,16 @@ class State:
         try:
             self.student.load_state_dict(content["student"])
             self.teacher.load_state_dict(content["teacher"])
-            self.optimiser.load_state_dict(content["optimiser"])
+            wanted = [dict(group) for group in self.optimiser.param_groups]
+            if content["optimiser_name"] == type(self.optimiser).__name__:  # else the new one starts afresh
+                self.optimiser.load_state_dict(content["optimiser"])
+            for group, now in zip(self.optimiser.param_groups, wanted, strict=True):
+                group.update({k: now[k] for k in ("weight_decay", "momentum") if k in now})
             self.rng.bit_generator.state = json.loads(content["rng"])
             self.torch_rng = content["torch_rng"]
             self.step, self.stage2_from = content["step"], content["stage2_from"]
             self.elapsed, self.best = content["elapsed"], content["best"]
+            self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"The run's checkpoint does not fit its plan ({type(error).__name__}); start over with --fresh."
@@ -134,7 +144,7 @@ def train(
     device: torch.device,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train a run in `folder` and report; checkpoints are `last.pt`, `previous.pt` and, with held-out cases, `best.pt`.
 
     Raises TrainingError when no labelled case can be used, CheckpointError when a run to resume cannot be read,
@@ -148,9 +158,12 @@ def train(
             state.restore(checkpoint.load_newest(folder), device)
         cache = Cache(cache_folder, plan, plan.classes)
         yield from _Loop(source, folder, cache, plan, config, budget, device, state, stop or (lambda: False)).run()
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         raise DeviceError(
-            f"Device {device} ran out of memory; give --set batch={max(1, plan.batch // 2)} or a smaller --set patch."
+            f"Device {device} ran out of memory in run {folder.name}; start over with --fresh --set "
+            f"batch={max(1, plan.batch // 2)}, or with a smaller --set patch."
         ) from None
     finally:
         torch.set_num_threads(threads)
@@ -176,12 +189,14 @@ class _Loop:
         self.state, self.stop = state, stop
         self.sampler = Sampler(plan, config, state.rng, cache.get)
         self.loss = get_loss(config.loss)
-        self.bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_pays(device))
+        self.bfloat16 = plan.bfloat16_on(device)
         self.form = memory_format(plan, config.channels_last)
         self.dropped: set[str] = set()
         self.held_out: list[CaseFiles] = []
         self.waiting: list[CaseFiles] = []  # unlabelled cases that are not prepared yet
         self.ready: list[CaseFiles] = []
+        self.preparing = 0.0  # seconds spent on them
+        self.prepared: set[CaseFiles] = set()
         self.revision: int | None = None
         self.agreement: float | None = None
 
@@ -202,6 +217,7 @@ class _Loop:
         )
         reason: Literal["budget", "stopped"] = "budget"
         saved_at, validated_share, speed = time.monotonic(), 0.0, 0.0
+        healthy = True
         try:
             # One step at least, also when preparing took the whole time: a run without a checkpoint is of no use.
             while (share := budget.share(state.step - first_step)) < 1 or state.step == first_step:
@@ -210,16 +226,23 @@ class _Loop:
                     break
                 step_started = time.monotonic()
                 yield from self._refresh()
-                yield from self._prepare_one()
+                if self.stop():
+                    continue
+                yield from self._prepare_one(time.monotonic() - started)
                 stage = self._stage(share)
                 lr = self._set_rate(share)
-                loss = self._step(stage, share)
-                state.step += 1
-                if not np.isfinite(loss):
+                try:
+                    loss = self._step(stage, share)
+                except FloatingPointError as error:
+                    healthy = False  # the step left the network as it was, but it led here: keep what was saved
                     raise TrainingError(
-                        f"The loss became {loss} at step {state.step}; go on from the last checkpoint with a smaller "
-                        f"rate, --set lr={config.lr / 3:.1g}."
-                    )
+                        f"{error} at step {state.step + 1} of run {self.folder.name}; go on from its last checkpoint "
+                        f"with a smaller rate, --set lr={config.lr / 3:.1g}."
+                    ) from None
+                except (BcpError, OSError) as error:
+                    yield from self._drop(error)
+                    continue
+                state.step += 1
                 now = time.monotonic()
                 state.elapsed = elapsed_before + now - started
                 pace = 1 / max(now - step_started, 1e-9)
@@ -236,14 +259,15 @@ class _Loop:
                     agreement=self.agreement,
                 )
                 if self.held_out and share - validated_share >= config.validate_every:
-                    validated_share = share
                     yield from self._validate()
+                    # Counted from its end: where validating takes long, training still gets most of the time.
+                    validated_share = budget.share(state.step - first_step)
                 if now - saved_at >= config.save_every:
                     saved_at = now
                     yield self._save()
         finally:
             # Also when the caller closes the generator: nothing that was learnt is lost.
-            if state.step > first_step:
+            if state.step > first_step and healthy:
                 saved = self._save()
         if self.held_out and reason == "budget":
             yield from self._validate()
@@ -274,6 +298,10 @@ class _Loop:
                 break
         if first:
             self.held_out = self._choose_held_out(usable)
+            names = [c.name for c in self.held_out]
+            if names != self.state.held_out:  # another set, another scale: no earlier network is the best on it
+                self.state.held_out, self.state.best = names, -1.0
+                (self.folder / checkpoint.BEST).unlink(missing_ok=True)
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
@@ -286,25 +314,43 @@ class _Loop:
         self.waiting = [c for c in unlabelled if c.name not in ready]
         order = self.state.rng.permutation(len(self.waiting)) if first else range(len(self.waiting))
         self.waiting = [self.waiting[i] for i in order]
+        self.state.trained_on = sorted({*self.state.trained_on, *(c.name for c in usable)})
         self.sampler.set_cases(usable, self.ready)
         joined = [c.name for c in usable if c.name not in known]
         if joined and not first:
             yield Note(text=f"{', '.join(joined)} joined the training at step {self.state.step}.")
 
     def _prepare(self, case: CaseFiles) -> CaseUnusable | None:
+        if case in self.prepared:
+            return None
         try:
             self.cache.get(case)
         except (BcpError, OSError) as error:
             self.dropped.add(case.name)
-            return CaseUnusable(case=case.name, reason=str(error))
+            return CaseUnusable(case=case.name, reason=str(error), lasting=_lasting(error))
+        self.prepared.add(case)
         return None
 
-    def _prepare_one(self) -> Iterator[Event]:
-        """Prepare one more unlabelled scan between two steps; most are ready when stage 2 begins."""
-        if not self.waiting:
+    def _drop(self, error: BcpError | OSError) -> Iterator[Event]:
+        """Go on without the case that could not be read in the middle of training."""
+        case = self.sampler.failed
+        if case is None:
+            raise error
+        self.sampler.failed = None
+        self.dropped.add(case)
+        yield CaseUnusable(case=case, reason=str(error), lasting=_lasting(error))
+        self.revision = None
+        yield from self._refresh()
+
+    def _prepare_one(self, elapsed: float) -> Iterator[Event]:
+        """Prepare one more unlabelled scan between two steps, unless that has taken a third of the time so far."""
+        slow = self.budget.seconds is not None and self.ready and self.preparing > elapsed / 3
+        if not self.waiting or slow:
             return
         case = self.waiting.pop(0)
+        begun = time.monotonic()
         bad = self._prepare(case)
+        self.preparing += time.monotonic() - begun
         if bad is not None:
             yield bad
             return
@@ -319,9 +365,13 @@ class _Loop:
         count = min(count, len(cases) - 1)
         if count <= 0:
             return []
-        names = sorted(c.name for c in cases)
-        chosen = np.random.default_rng(self.config.seed).choice(names, count, replace=False)
-        return [c for c in cases if c.name in set(chosen.tolist())]
+        names = [c.name for c in cases]
+        kept = [n for n in self.state.held_out if n in names][:count]
+        seen = set(kept) | set(self.state.trained_on)
+        fresh = sorted(n for n in names if n not in seen)  # a case that was trained on can judge nothing any more
+        wanted = min(count - len(kept), len(fresh))
+        kept += np.random.default_rng(self.config.seed).choice(fresh, wanted, replace=False).tolist() if wanted else []
+        return [c for c in cases if c.name in set(kept)]
 
     # -- one step ---------------------------------------------------------------------------------------------
 
@@ -356,6 +406,8 @@ class _Loop:
                 loss = self._labelled_mix_loss()
             else:
                 loss = self._bidirectional_loss()
+            if not bool(torch.isfinite(loss)):
+                raise FloatingPointError(f"The loss became {loss.item()}")
             state.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             state.optimiser.step()
@@ -416,7 +468,7 @@ class _Loop:
         )
         assert isinstance(total, Tensor)  # noqa: S101 - there is at least one way
         with torch.no_grad():
-            self._measure_agreement(logits, targets, keep)
+            self._measure_agreement(ways, logits, targets, keep)
         # The published loss is a sum of four terms, each about as large as one supervised loss. With whole blocks
         # in between, a step that weighs several times as much would change what the learning rate means.
         return total / (len(ways) * (1 + config.alpha)) if config.mean_loss else total
@@ -435,11 +487,11 @@ class _Loop:
             labels = [clean_batch(one, self.config.connectivity) for one in labels]
         return [one.long() for one in labels]
 
-    def _measure_agreement(self, logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:
+    def _measure_agreement(self, ways: Sequence[str], logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:
         """Follow how far the student draws what the teacher drew, on unlabelled voxels; Dice over all classes."""
         found = []
-        for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True):
-            teacher, region = (outer, keep) if outer_weight < inner_weight else (inner, ~keep)
+        for way, z, (outer, inner, *_) in zip(ways, logits, targets, strict=True):
+            teacher, region = (outer, keep) if way == "out" else (inner, ~keep)
             student = z.argmax(1) * region
             teacher = teacher * region
             both = float(((student == teacher) & (teacher > 0)).sum())
@@ -469,18 +521,20 @@ class _Loop:
             return max(0.0, self.budget.seconds - (time.monotonic() - self.budget.start))
         return max(0.0, ((self.budget.steps or 0) - (self.state.step - first_step)) / max(speed, 1e-9))
 
+    def _in_use(self) -> Literal["teacher", "student"]:
+        """Return which network makes maps: the teacher, once it has begun to follow the student."""
+        untrained = not self.config.teacher_from_start and self.state.stage2_from is None
+        return "student" if self.config.predict_with == "student" or untrained else "teacher"
+
     def _save(self, name: str = checkpoint.LAST) -> Saved:
         path = self.folder / name
-        use = "student" if self.config.predict_with == "student" or self.state.stage2_from is None else "teacher"
-        if self.config.teacher_from_start and self.config.predict_with == "teacher":
-            use = "teacher"
         checkpoint.save(
             path,
             {
                 **self.state.content(),
                 "plan": self.plan.model_dump_json(),
                 "config": self.config.model_dump_json(),
-                "use": use,
+                "use": self._in_use(),
                 "run": self.folder.name,
             },
         )
@@ -488,7 +542,7 @@ class _Loop:
 
     def _validate(self) -> Iterator[Event]:
         """Segment the held-out cases as a user would see them and keep the best network."""
-        network = self.state.teacher if self.config.predict_with == "teacher" else self.state.student
+        network = self.state.teacher if self._in_use() == "teacher" else self.state.student
         scores: dict[int, list[float]] = {v: [] for v in self.plan.classes}
         for case in self.held_out:
             scan = read_scan(case.scan)
@@ -500,7 +554,7 @@ class _Loop:
                 scan,
                 device=self.device,
                 bfloat16=self.bfloat16,
-                components=self.config.components,
+                components=self.config.map_components,
                 connectivity=self.config.connectivity,
                 stop=self.stop,
             )
@@ -516,6 +570,11 @@ class _Loop:
             self.state.best = mean
             self._save(checkpoint.BEST)
         yield Validated(step=self.state.step, dice=means, best=best)
+
+
+def _lasting(error: BcpError | OSError) -> bool:
+    """Say whether a case that failed is at fault itself, and not a file that is away or memory that is short."""
+    return not isinstance(error, ScanAwayError | OSError)
 
 
 def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:

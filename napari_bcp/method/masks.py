@@ -33,8 +33,8 @@ class IntegerSource(Protocol):
 
 
 def box_sides(shape: Sequence[int], beta: float) -> tuple[int, ...]:
-    """Return the sides ⌊β·n⌋ of the pasted box in a block of `shape`."""
-    return tuple(int(beta * n) for n in shape)
+    """Return the sides ⌊β·n⌋, at least one voxel, of the pasted box in a block of `shape`."""
+    return tuple(max(1, int(beta * n)) for n in shape)
 
 
 def draw_boxes(
@@ -72,10 +72,10 @@ def _draw(rng: IntegerSource, low: int, high: int) -> int:
 
 def _contact_slab(shape: Sequence[int], rng: IntegerSource) -> Box:
     if len(shape) == 3:
-        thickness = shape[2] * 8 // 27
+        thickness = max(1, shape[2] * 8 // 27)
         start = _draw(rng, 0, shape[2] - thickness - 1)
         return Box((0, 0, start), (shape[0], shape[1], thickness))
-    thickness = shape[1] * 4 // 9
+    thickness = max(1, shape[1] * 4 // 9)
     start = _draw(rng, 0, shape[1] - thickness)
     return Box((start, 0), (thickness, shape[1]))
 
@@ -83,10 +83,10 @@ def _contact_slab(shape: Sequence[int], rng: IntegerSource) -> Box:
 def _scattered_boxes(shape: Sequence[int], rng: IntegerSource) -> list[Box]:
     cells = tuple(n // 3 for n in shape)
     if len(shape) == 3:
-        sides = tuple(2 * n // 3 // 3 + (1 if axis < 2 else 0) for axis, n in enumerate(shape))
+        sides = tuple(max(1, 2 * n // 3 // 3 + (1 if axis < 2 else 0)) for axis, n in enumerate(shape))
         slack = 1  # the published 3-D ranges end one voxel early
     else:
-        sides = tuple(2 * n // 9 for n in shape)
+        sides = tuple(max(1, 2 * n // 9) for n in shape)
         slack = 0
     boxes = []
     for index in product(range(3), repeat=len(shape)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cc3d
 import numpy as np
@@ -39,9 +39,7 @@ def keep_largest(
     """
     cleaned = labels.copy()
     removed: dict[int, list[int]] = {}
-    for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)):
-        if value == 0:
-            continue
+    for value in np.flatnonzero(count_values(labels)[1:]) + 1:
         where = _bounding_box(labels == value)
         inside = labels[where] == value
         # With an empty border around, because cc3d 4.1 fails on some boxes that are one voxel thin.
@@ -51,7 +49,7 @@ def keep_largest(
         parts = framed[(slice(1, -1),) * labels.ndim]
         if count < 2:
             continue
-        sizes = np.bincount(parts.ravel())[1:]
+        sizes = count_values(parts, count + 1)[1:]
         winners = np.flatnonzero(sizes == sizes.max()) + 1
         kept = winners[0]
         if len(winners) > 1:  # the first one in C order, however the library numbers them
@@ -60,6 +58,14 @@ def keep_largest(
         cleaned[where][inside & (parts != kept)] = 0
         removed[int(value)] = sorted((int(n) for i, n in enumerate(sizes, 1) if i != kept), reverse=True)
     return cleaned, removed
+
+
+def count_values(labels: NDArray[Any], values: int = 256) -> NDArray[np.int64]:
+    """Return how often each whole number below `values` occurs; plane by plane, since bincount copies to 64 bit."""
+    counts = np.zeros(values, dtype=np.int64)
+    for plane in labels:
+        counts += np.bincount(plane.ravel(), minlength=values)
+    return counts
 
 
 def clean_batch(labels: Tensor, connectivity: Connectivity = "corner") -> Tensor:

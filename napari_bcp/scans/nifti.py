@@ -21,7 +21,7 @@ import psutil
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-from napari_bcp.errors import GridMismatchError, MaskError, ScanError
+from napari_bcp.errors import GridMismatchError, MaskError, ScanAwayError, ScanError
 from napari_bcp.files import atomic_path
 from napari_bcp.scans.geometry import file_view, from_canonical, grid_from_header, orientation_on
 from napari_bcp.scans.volume import Array, Grid, Header, Mask, Scan
@@ -206,7 +206,7 @@ def _reading(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise ScanError(f"{path.name} is broken or cut short: copy or export it again.", path=path) from None
     except OSError as error:
-        raise ScanError(
+        raise ScanAwayError(
             f"{path.name} cannot be read ({error.strerror or error}): check the path and your rights.", path=path
         ) from None
 
@@ -301,7 +301,7 @@ def _allocate(path: Path, shape: tuple[int, int, int], dtype: type[np.generic], 
             raise MemoryError
         return np.empty(shape, dtype)
     except MemoryError:
-        raise ScanError(
+        raise ScanAwayError(
             f"{path.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
             "close other programs, or crop or resample it.",
             path=path,

@@ -70,7 +70,8 @@ def resample_labels(labels: NDArray[np.uint8], shape: Sequence[int], classes: in
         return labels.copy()
     best = np.full(tuple(shape), -1.0, dtype=np.float32)
     result = np.zeros(tuple(shape), dtype=np.uint8)
-    for value in range(classes):
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes)[:classes])
+    for value in present:
         share = resample_linear(labels == value, shape)
         wins = share > best
         result[wins] = value

@@ -9,7 +9,7 @@ import torch
 
 from napari_bcp.config import make_config
 from napari_bcp.engine.cache import Cache, CaseFiles, to_network
-from napari_bcp.engine.fingerprint import take_fingerprint
+from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.errors import GridMismatchError, ScanError
 from napari_bcp.scans import read_mask, read_scan
@@ -23,7 +23,9 @@ def made(cohort, tmp_path):
     scan.write_bytes(with_mask[0].scan.read_bytes())
     mask.write_bytes(with_mask[0].mask.read_bytes())
     loaded = read_scan(scan)
-    found = take_fingerprint([(loaded.grid.shape, loaded.grid.spacing)], [(loaded, read_mask(mask, loaded.grid))])
+    survey = Survey()
+    survey.add(loaded, read_mask(mask, loaded.grid))
+    found = survey.fingerprint([(loaded.grid.shape, loaded.grid.spacing)])
     plan = make_plan(found, [1, 2], make_config("quick", {"spacing": (1.5, 1.5, 1.5)}), torch.device("cpu"))
     return Cache(tmp_path / "cache", plan, [1, 2]), tmp_path / "cache", CaseFiles("a", scan, mask)
 

@@ -7,7 +7,7 @@ from napari_bcp.config import LOSSES, make_config
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.cache import CaseFiles
 from napari_bcp.engine.device import pick_device
-from napari_bcp.engine.fingerprint import take_fingerprint
+from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import network_of, predict_scan
 from napari_bcp.engine.train import Budget, train
@@ -21,9 +21,11 @@ SMALL = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision
 
 def plan_of(cases, config):
     scans = [read_scan(c.scan) for c in cases if c.mask]
-    pairs = [(s, read_mask(c.mask, s.grid)) for s, c in zip(scans, cases, strict=False)]
+    survey = Survey()
+    for scan, case in zip(scans, cases, strict=False):
+        survey.add(scan, read_mask(case.mask, scan.grid))
     grids = [read_grid(c.scan) for c in cases]
-    return make_plan(take_fingerprint([(g.shape, g.spacing) for g in grids], pairs), [1, 2], config, CPU)
+    return make_plan(survey.fingerprint([(g.shape, g.spacing) for g in grids]), [1, 2], config, CPU)
 
 
 @pytest.fixture

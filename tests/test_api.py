@@ -1,0 +1,231 @@
+"""The verbs, from a folder of scans to masks, as Python users call them."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import napari_bcp
+from napari_bcp import api
+from napari_bcp.errors import CheckpointError, DeviceError, SettingError, StateError, TrainingError
+from napari_bcp.scans import read_grid, read_mask, read_scan
+from napari_bcp.scans.maps import MapFile
+from napari_bcp.scans.phantom import write_cohort
+
+SMALL = {"width": 4, "patch": (24, 24, 16), "batch": 2, "threads": 1, "precision": "float32"}
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Return a folder with a tiny phantom cohort, for reading only."""
+    return write_cohort(tmp_path_factory.mktemp("phantom"), cases=6, labelled=3, seed=5, size="tiny")
+
+
+@pytest.fixture
+def cohort(drawn, tmp_path):
+    """Return a copy of the cohort that the test may change."""
+    return shutil.copytree(drawn, tmp_path / "cohort")
+
+
+@pytest.fixture
+def pool(cohort):
+    """Return an open pool of the cohort."""
+    with api.new_pool(cohort / "pool", cohort / "images", cohort / "labels", cohort / "classes.json") as made:
+        yield made
+
+
+def train(pool, steps=3, **more):
+    settings = {**SMALL, **more.pop("settings", {})}
+    return list(api.train(pool, steps=steps, settings=settings, device="cpu", **more))
+
+
+def last(events, kind):
+    return next(e for e in reversed(events) if e.kind == kind)
+
+
+def test_the_whole_way_leaves_masks_and_maps_on_the_scans_grid(pool, cohort, tmp_path):
+    train(pool)
+    events = list(api.predict(pool, device="cpu"))
+    assert last(events, "finished").reason == "done"
+    assert pool.counts()["predicted"] == 3
+    for case in pool.cases("predicted"):
+        grid = read_grid(case.path)
+        written = read_grid(case.map.pseudo_path)
+        assert written.file_shape == grid.file_shape
+        np.testing.assert_array_equal(written.header.get_best_affine(), grid.header.get_best_affine())
+        assert MapFile(case.map.map_path).shape == grid.shape
+    counts = api.export(pool, tmp_path / "out")
+    assert sum(counts.values()) >= 6
+    found = list(api.segment(pool.root, [cohort / "images"], tmp_path / "masks", probabilities=True, device="cpu"))
+    assert len([e for e in found if e.kind == "map"]) == 6
+    for image in (cohort / "images").iterdir():
+        mask = read_mask(tmp_path / "masks" / image.name, read_scan(image).grid)
+        assert set(np.unique(mask.voxels)) <= {0, 1, 2, 3}
+    assert len(list((tmp_path / "masks").glob("*_prob_*.nii.gz"))) == 18
+    report = api.evaluate(tmp_path / "masks", cohort / "truth")
+    assert {row.case for row in report.rows} == {p.name.removesuffix(".nii.gz") for p in (cohort / "truth").iterdir()}
+
+
+def test_a_second_prediction_has_nothing_to_do(pool):
+    train(pool)
+    list(api.predict(pool, device="cpu"))
+    assert [e.kind for e in api.predict(pool, device="cpu") if e.kind == "map"] == []
+    name = pool.cases("predicted")[0].name
+    assert [e.case for e in api.predict(pool, [name], device="cpu") if e.kind == "map"] == [name]
+
+
+def test_training_goes_on_where_it_ended(pool):
+    train(pool)
+    events = train(pool, 2)
+    assert [e.step for e in events if e.kind == "step"] == [4, 5]
+    assert [(r.id, r.step, r.status) for r in pool.runs()] == [("0001", 5, "finished")]
+
+
+def test_a_fresh_run_another_preset_or_other_classes_begin_anew(pool):
+    train(pool)
+    assert last(train(pool, fresh=True), "planned").run == "0002"
+    events = train(pool, preset="quality")
+    assert last(events, "planned").run == "0003"
+    assert "a new run begins" in last(events, "note").text
+
+
+def test_a_setting_of_the_plan_cannot_change_on_the_way(pool):
+    train(pool)
+    with pytest.raises(SettingError, match="--fresh"):
+        train(pool, settings={"patch": (16, 16, 16)})
+    assert last(train(pool, 1, settings={"optimiser": "sgd", "weight_decay": 0.0}), "step").step == 4
+
+
+def test_a_run_that_was_stopped_before_its_first_step_hides_no_earlier_one(pool):
+    train(pool)
+    events = train(pool, 100, fresh=True, stop=lambda: True)
+    assert last(events, "finished").reason == "stopped"
+    assert len([e for e in api.predict(pool, device="cpu") if e.kind == "map"]) == 3
+
+
+def test_a_mask_accepted_between_two_steps_joins_at_the_next(pool, cohort):
+    events = api.train(pool, steps=4, settings=SMALL, device="cpu")
+    newcomer = pool.cases("unlabelled")[0]
+    notes = []
+    for event in events:
+        if event.kind == "step" and event.step == 2:
+            pool.accept(newcomer.name, cohort / "truth" / newcomer.path.name)
+        if event.kind == "note":
+            notes.append(event.text)
+    assert notes == [f"{newcomer.name} joined the training at step 2."]
+
+
+def test_a_caller_that_goes_away_leaves_a_stopped_run_with_its_work(pool):
+    events = api.train(pool, steps=100, settings=SMALL, device="cpu")
+    for event in events:
+        if event.kind == "step" and event.step == 2:
+            break
+    events.close()
+    run = pool.last_run()
+    assert (run.status, run.step) == ("stopped", 2)
+    assert run.checkpoint.exists()
+
+
+def test_a_scan_that_is_away_is_left_out_and_stays_usable(pool):
+    train(pool)
+    away = pool.cases("unlabelled")[0]
+    hidden = away.path.rename(away.path.with_name("hidden"))
+    events = list(api.predict(pool, device="cpu"))
+    assert [(e.case, e.lasting) for e in events if e.kind == "unusable"] == [(away.name, False)]
+    assert pool.case(away.name).status == "unlabelled"
+    hidden.rename(away.path)
+    assert [e.case for e in api.predict(pool, device="cpu") if e.kind == "map"] == [away.name]
+
+
+def test_a_broken_scan_becomes_unusable_with_its_reason(pool):
+    broken = pool.cases("unlabelled")[0]
+    broken.path.write_bytes(broken.path.read_bytes()[:400])
+    events = train(pool, 5)
+    assert [(e.case, e.lasting) for e in events if e.kind == "unusable"] == [(broken.name, True)]
+    assert broken.path.name in pool.case(broken.name).reason
+    with pytest.raises(StateError, match="unusable"):
+        list(api.predict(pool, [broken.name], device="cpu"))
+
+
+def test_a_broken_file_among_many_is_reported_and_the_rest_segmented(pool, cohort, tmp_path):
+    train(pool)
+    (cohort / "images" / "bad.nii.gz").write_bytes(b"nonsense")
+    events = list(api.segment(pool.root, [cohort / "images"], tmp_path / "o", device="cpu"))
+    assert [e.case for e in events if e.kind == "unusable"] == ["bad"]
+    assert len([e for e in events if e.kind == "map"]) == 6
+
+
+def test_a_mask_never_overwrites_its_scan(pool, cohort):
+    train(pool)
+    scan = next((cohort / "images").iterdir())
+    before = scan.read_bytes()
+    events = list(api.segment(pool.root, [scan], cohort / "images", device="cpu"))
+    assert [e.kind for e in events if e.kind in ("unusable", "map")] == ["unusable"]
+    assert scan.read_bytes() == before
+
+
+def test_a_checkpoint_segments_without_its_pool(pool, cohort, tmp_path):
+    train(pool)
+    checkpoint = tmp_path / "model.pt"
+    shutil.copy(pool.last_run().checkpoint, checkpoint)
+    events = list(api.segment(checkpoint, [next((cohort / "images").iterdir())], tmp_path / "o", device="cpu"))
+    assert last(events, "map").run == "0001"
+
+
+def test_a_nan_loss_ends_the_run_and_keeps_the_last_good_state(pool, monkeypatch):
+    import torch
+
+    from napari_bcp.engine import train as module
+
+    train(pool)
+    good = pool.last_run().checkpoint.read_bytes()
+    monkeypatch.setattr(module, "get_loss", lambda name: lambda z, t, r: z.sum() * torch.nan)
+    with pytest.raises(TrainingError, match="smaller rate"):
+        train(pool)
+    assert pool.last_run().checkpoint.read_bytes() == good
+    assert pool.last_run().status == "failed"
+
+
+def test_memory_that_runs_out_is_said_in_a_sentence(pool, monkeypatch):
+    import torch
+
+    from napari_bcp.engine import train as module
+
+    def full(name):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(module, "get_loss", full)
+    with pytest.raises(DeviceError, match="ran out of memory"):
+        train(pool)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [({"steps": 1, "minutes": 1}, "not both"), ({"steps": 0}, "greater than zero"), ({"preset": "quik"}, "quick")],
+)
+def test_budgets_and_presets_that_cannot_be_are_refused(pool, arguments, says):
+    with pytest.raises(SettingError, match=says):
+        list(api.train(pool, **arguments))
+
+
+def test_without_training_there_is_nothing_to_predict_with(pool, tmp_path):
+    with pytest.raises(CheckpointError, match="train first"):
+        list(api.predict(pool))
+    with pytest.raises(CheckpointError, match="train first"):
+        list(api.segment(pool.root, [pool.cases()[0].path], tmp_path / "o"))
+
+
+def test_without_masks_training_says_what_to_do(cohort):
+    with (
+        api.new_pool(cohort / "pool", cohort / "images", classes=cohort / "classes.json") as pool,
+        pytest.raises(TrainingError, match="napari-bcp accept"),
+    ):
+        list(api.train(pool, steps=1))
+
+
+def test_the_package_offers_every_verb():
+    assert {n for n in napari_bcp.__all__ if not n.startswith("_")} - {"BcpError", "Pool"} == {
+        n for n in dir(api) if n in napari_bcp.__all__
+    } - {"BcpError", "Pool"}
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        napari_bcp.nonsense  # noqa: B018 - it raises
