@@ -20,6 +20,7 @@ from napari_bcp.errors import (
     CheckpointError,
     DeviceError,
     MaskError,
+    ScanAwayError,
     ScanError,
     SettingError,
     StateError,
