@@ -26,14 +26,14 @@ Augmentation = Literal["strong", "light", "paper-la", "paper-acdc", "none"]
 
 @dataclass(frozen=True)
 class Warp:
-    """How strongly shapes vary: rotation in degrees, scale as a factor up and down, elastic shift in voxels."""
+    """How strongly shapes vary: rotation in degrees, scale as a factor up and down, elastic shift as a share of a side."""
 
     rotation: float
     scale: float
     elastic: float
 
 
-WARPS = {"strong": Warp(rotation=20.0, scale=1.25, elastic=3.0), "light": Warp(rotation=8.0, scale=1.1, elastic=0.0)}
+WARPS = {"strong": Warp(rotation=20.0, scale=1.25, elastic=0.03), "light": Warp(rotation=8.0, scale=1.1, elastic=0.0)}
 
 
 def cut_plain(array: NDArray[Any], start: Sequence[int], block: Sequence[int]) -> Tensor:
@@ -77,12 +77,10 @@ def draw_shifts(rng: np.random.Generator, warp: Warp, block: Sequence[int]) -> T
     """Draw a smooth displacement field in voxels, (x, y, z, 3), in two of three cases; else None."""
     if warp.elastic <= 0 or rng.random() < 1 / 3:
         return None
-    knots = [max(2, min(5, b // 12 + 2)) if b > 1 else 1 for b in block]
-    amplitude = rng.uniform(0, warp.elastic)
-    coarse = rng.standard_normal((1, 3, *knots)).astype(np.float32) * amplitude
+    knots = [4 if b > 1 else 1 for b in block]
+    coarse = rng.standard_normal((1, 3, *knots)).astype(np.float32) * rng.uniform(0, warp.elastic)
     for axis, b in enumerate(block):
-        if b == 1:
-            coarse[:, axis] = 0
+        coarse[:, axis] *= b if b > 1 else 0
     fine = F.interpolate(torch.from_numpy(coarse), size=tuple(block), mode="trilinear", align_corners=True)
     return fine[0].permute(1, 2, 3, 0)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -57,9 +56,11 @@ class QuickNet(nn.Module):
             up.append(self._conv(2 * wide, wide, (3,) * self.dims))
         self.up = nn.ModuleList(up)
         stem = self.strides[0]
-        self.widen = _CONV_UP[self.dims](widths[0], head, stem, stride=stem)
-        self.head = self._conv(head + channels, head, (3,) * self.dims)
-        self.out = _CONV[self.dims](head, classes, 1)
+        self.halved = any(s > 1 for s in stem)
+        if self.halved:
+            self.widen = _CONV_UP[self.dims](widths[0], head, stem, stride=stem)
+            self.head = self._conv(head + channels, head, (3,) * self.dims)
+        self.out = _CONV[self.dims](head if self.halved else widths[0], classes, 1)
 
     def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
         padding = tuple((k - 1) // 2 for k in kernel)
@@ -67,7 +68,7 @@ class QuickNet(nn.Module):
         return nn.Sequential(conv, _NORM[self.dims](wide), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the output convolution sees, (B, head, *S)."""
+        """Return what the output convolution sees, (B, head, *S), or of the first width if nothing is halved."""
         image = x
         skips: list[Tensor] = []
         for block in self.down:
@@ -76,8 +77,9 @@ class QuickNet(nn.Module):
         x = skips.pop()
         for widen, block in zip(self.up[::2], self.up[1::2], strict=True):
             x = block(torch.cat([skips.pop(), widen(x)], dim=1))
-        full: Tensor = self.head(torch.cat([F.relu(self.widen(x)), image], dim=1))
-        return full
+        if self.halved:
+            x = self.head(torch.cat([self.widen(x), image], dim=1))
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
