@@ -26,7 +26,7 @@ Augmentation = Literal["strong", "light", "paper-la", "paper-acdc", "none"]
 
 @dataclass(frozen=True)
 class Warp:
-    """How strongly shapes vary: rotation in degrees, scale as a factor up and down, elastic shift as a share of a side."""
+    """How strongly shapes vary: rotation in degrees, scale as a factor, elastic shift as a share of a side."""
 
     rotation: float
     scale: float
@@ -74,7 +74,11 @@ def draw_matrix(rng: np.random.Generator, warp: Warp, spacing: Sequence[float], 
 
 
 def draw_shifts(rng: np.random.Generator, warp: Warp, block: Sequence[int]) -> Tensor | None:
-    """Draw a smooth displacement field in voxels, (x, y, z, 3), in two of three cases; else None."""
+    """Draw a smooth displacement field in voxels, (x, y, z, 3), in two of three cases; else None.
+
+    Four knots an axis, each shifted by a normal draw whose SD is at most the warp's share of the side: stronger or
+    finer shifts make shapes that no scan has, and the network then learns little.
+    """
     if warp.elastic <= 0 or rng.random() < 1 / 3:
         return None
     knots = [4 if b > 1 else 1 for b in block]

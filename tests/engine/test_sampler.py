@@ -112,3 +112,15 @@ def test_a_newcomer_is_dealt_next_and_a_leaver_never_again():
     deck.update([n for n in "abc" if n != first] + ["new"])
     assert deck.deal(rng) == "new"
     assert first not in {deck.deal(rng) for _ in range(20)}
+
+
+def test_elastic_shifts_are_smooth_and_a_small_share_of_the_block():
+    rng, block = np.random.default_rng(0), (40, 56, 1)
+    drawn = [augment.draw_shifts(rng, augment.WARPS["strong"], block) for _ in range(60)]
+    fields = [f for f in drawn if f is not None]
+    assert 20 < len(fields) < 60
+    for field in fields:
+        assert field.shape == (*block, 3)
+        assert (field[..., 2] == 0).all()
+        assert field[..., 1].abs().max() < 0.12 * 56
+        assert (field[1:] - field[:-1]).abs().max() < 0.5  # neighbours move together: nothing folds
