@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import cc3d
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Connectivity = Literal["face", "edge", "corner"]
 
-_NEIGHBOURS = {2: {"face": 4, "edge": 8, "corner": 8}, 3: {"face": 6, "edge": 18, "corner": 26}}
+_RANK = {"face": 1, "edge": 2, "corner": 3}  # how many coordinates of a neighbour may differ
 
 
 def decide(logits: Tensor) -> Tensor:
@@ -38,23 +38,16 @@ def keep_largest(
     Of components of equal size the one met first in C order stays; an empty class stays empty.
     """
     cleaned = labels.copy()
+    rank = min(_RANK[connectivity], labels.ndim)
     removed: dict[int, list[int]] = {}
     for value in np.flatnonzero(count_values(labels)[1:]) + 1:
         where = _bounding_box(labels == value)
         inside = labels[where] == value
-        # With an empty border around, because cc3d 4.1 fails on some boxes that are one voxel thin.
-        framed, count = cc3d.connected_components(
-            np.pad(inside, 1), connectivity=_NEIGHBOURS[labels.ndim][connectivity], return_N=True
-        )
-        parts = framed[(slice(1, -1),) * labels.ndim]
+        parts, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
         if count < 2:
             continue
         sizes = count_values(parts, count + 1)[1:]
-        winners = np.flatnonzero(sizes == sizes.max()) + 1
-        kept = winners[0]
-        if len(winners) > 1:  # the first one in C order, however the library numbers them
-            flat = parts.ravel()
-            kept = flat[np.isin(flat, winners).argmax()]
+        kept = 1 + int(sizes.argmax())  # components are numbered in C order, so a tie goes to the first
         cleaned[where][inside & (parts != kept)] = 0
         removed[int(value)] = sorted((int(n) for i, n in enumerate(sizes, 1) if i != kept), reverse=True)
     return cleaned, removed

@@ -202,3 +202,16 @@ def test_components_of_one_voxel_thin_images_are_found():
     cleaned, removed = keep_largest(line)
     np.testing.assert_array_equal(cleaned, [[[0, 0, 1, 1]]])
     assert removed == {1: [1]}
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (12, 14, 10), (1, 30, 30)])
+def test_one_component_of_each_class_is_left_whatever_the_noise(shape):
+    rng = np.random.default_rng(1)
+    for share in (0.1, 0.3, 0.6):
+        noise = rng.choice(3, shape, p=[1 - share, share / 2, share / 2]).astype(np.uint8)
+        cleaned, removed = keep_largest(noise)
+        again, nothing = keep_largest(cleaned)
+        np.testing.assert_array_equal(again, cleaned)
+        assert nothing == {}
+        for value in (1, 2):
+            assert (noise == value).sum() - (cleaned == value).sum() == sum(removed.get(value, []))
