@@ -116,7 +116,8 @@ def new(
         with api.new_pool(pool, images, labels, classes, progress=reporter("read", display)) as made:
             counts, notes, unusable = made.counts(), made.notes, made.cases("unusable")
         for text in notes:
-            display.show(Note(text=text))
+            if not any(case.reason in text for case in unusable):  # those come as events of their own
+                display.show(Note(text=text))
         for case in unusable:
             display.show(CaseUnusable(case=case.name, reason=case.reason))
         display.say(f"The pool {pool} has {_counted(counts)}. Next: {_again('train', pool)}")

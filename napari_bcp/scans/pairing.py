@@ -49,7 +49,9 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
     data set of nnU-Net or the Medical Segmentation Decathlon, or its `imagesTr`: masks are then in `labelsTr`,
     and scans in `imagesTs` have none. Subfolders and hidden files are not looked at.
 
-    Raises ScanError if a folder does not exist, two files have one name, or scans have several channels.
+    Of two files that differ in their ending only, the second is left out, with a note.
+
+    Raises ScanError if a folder does not exist or scans have several channels.
     """
     images = Path(images)
     root = images.parent if images.name == "imagesTr" else images
@@ -70,6 +72,7 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
 
 def _match(scans: list[Path], extra: list[Path], masks: list[Path], found: Pairing) -> None:
     """Put scans, `extra` scans that have no mask, and masks together in `found`."""
+    scans, extra = _without_doubles(scans, found), _without_doubles(extra, found)
     masks = masks + [path for path in scans if _MASK_ENDING.fullmatch(stem(path))]
     scans = [path for path in scans if not _MASK_ENDING.fullmatch(stem(path))]
     names = _scan_names(scans, extra, {name for path in masks for name in _names_of_mask(path)})
@@ -107,7 +110,7 @@ def _scan_names(scans: list[Path], extra: list[Path], masks: set[str]) -> dict[P
     `masks` are the names that scans of masks may have. nnU-Net's names are used if every scan has a channel and
     either a mask goes without it or all are `_0000`; `la_0001` with a mask `la_0001` is just a number.
 
-    Raises ScanError if there are other channels than `_0000`, or two files of one name in a folder.
+    Raises ScanError if there are other channels than `_0000`.
     """
     names = {path: stem(path) for path in scans + extra}
     channels = {path: match for path, name in names.items() if (match := _CHANNEL.fullmatch(name))}
@@ -122,12 +125,17 @@ def _scan_names(scans: list[Path], extra: list[Path], masks: set[str]) -> dict[P
                     path=path,
                 )
             names[path] = match["scan"]
-    seen: dict[tuple[Path, str], Path] = {}
-    for path, name in names.items():
-        other = seen.setdefault((path.parent, name), path)
-        if other is not path:
-            raise ScanError(f"{other.name} and {path.name} have the same name: keep one of them.", path=path)
     return names
+
+
+def _without_doubles(paths: list[Path], found: Pairing) -> list[Path]:
+    """Return the files without those whose name, apart from the ending, an earlier one in their folder has."""
+    first: dict[tuple[Path, str], Path] = {}
+    for path in paths:
+        other = first.setdefault((path.parent, stem(path)), path)
+        if other is not path:
+            found.notes.append(f"{path.name} is left out, as {other.name} has the same name: rename it to use both.")
+    return list(first.values())
 
 
 def _files(folder: Path, found: Pairing) -> list[Path]:

@@ -70,9 +70,10 @@ def test_of_two_masks_for_a_scan_none_is_taken(tmp_path):
     assert pairing.notes == ["a.nii has several masks, so none is used: a_mask.nii, a_seg.nii."]
 
 
-def test_two_scans_of_one_name_are_refused(tmp_path):
-    with pytest.raises(ScanError, match=r"a\.nii and a\.nii\.gz have the same name: keep one"):
-        pair(folder(tmp_path, "a.nii", "a.nii.gz"))
+def test_of_two_scans_of_one_name_the_second_is_left_out(tmp_path):
+    pairing = pair(folder(tmp_path, "a.nii", "a.nii.gz", "b.nii"))
+    assert found(pairing) == {"a": ("a.nii", None), "b": ("b.nii", None)}
+    assert pairing.notes == ["a.nii.gz is left out, as a.nii has the same name: rename it to use both."]
 
 
 def test_hidden_files_other_files_and_subfolders_are_passed_over(tmp_path):
