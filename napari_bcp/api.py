@@ -86,13 +86,20 @@ def open_pool(root: str | os.PathLike[str], write: bool = False) -> Pool:
     return Pool.open(Path(root), write=write)
 
 
-def accept(pool: PoolLike, case: str, mask: str | os.PathLike[str]) -> int:
+def accept(
+    pool: PoolLike, case: str, mask: str | os.PathLike[str], *, note: Callable[[str], None] | None = None
+) -> int:
     """Make the file `mask` the accepted mask of `case`; returns its version.
 
+    note : called with what was noticed about the file, such as that the mask is empty.
     Raises MaskError or GridMismatchError when it does not fit, StateError when the case is excluded.
     """
     with _opened(pool, write=True) as opened:
-        return opened.accept(case, Path(mask))
+        version = opened.accept(case, Path(mask))
+        for text in opened.notes:
+            if note is not None:
+                note(text)
+        return version
 
 
 def export(

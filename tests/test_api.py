@@ -229,3 +229,15 @@ def test_the_package_offers_every_verb():
     } - {"BcpError", "Pool"}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         napari_bcp.nonsense  # noqa: B018 - it raises
+
+
+def test_an_empty_mask_is_accepted_with_a_word(pool, tmp_path):
+    from napari_bcp.scans import write_mask
+
+    case = pool.cases("unlabelled")[0]
+    grid = read_grid(case.path)
+    write_mask(tmp_path / "empty.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+    said = []
+    assert api.accept(pool, case.name, tmp_path / "empty.nii.gz", note=said.append) == 1
+    assert len(said) == 1
+    assert "empty" in said[0]

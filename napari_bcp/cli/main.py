@@ -255,7 +255,8 @@ def accept(
     """
     from napari_bcp import api
 
-    typer.echo(f"{case} is accepted, version {api.accept(pool, case, mask)}.")
+    version = api.accept(pool, case, mask, note=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{case} is accepted, version {version}.")
 
 
 @app.command()

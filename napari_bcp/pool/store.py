@@ -60,7 +60,7 @@ class Pool:
         self.root = root
         """The pool's folder, absolute."""
         self.notes: tuple[str, ...] = ()
-        """What `create` or `extend` had to say: files that match nothing, scans and masks that cannot be used."""
+        """What `create`, `extend` or `accept` had to say: files that match nothing or cannot be used, empty masks."""
         self._table = table
         self._masks = masks
         self._lock = lock
@@ -363,9 +363,10 @@ class Pool:
                 case=name,
             )
         if isinstance(mask, str | Path):
-            voxels = read_mask(mask, grid, classes=[spec.value for spec in classes] or None).voxels
+            read = read_mask(mask, grid, classes=[spec.value for spec in classes] or None)
+            voxels, self.notes = read.voxels, read.notes
         else:
-            voxels = checked_array(mask, name, grid, classes)
+            voxels, self.notes = checked_array(mask, name, grid, classes), ()
         version = self._masks.write_next(name, self._table.newest_version(name), voxels, grid)
         try:
             with self._table.transaction():
