@@ -81,6 +81,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     # -- the method (Bai et al., CVPR 2023) ------------------------------------------------------------------
     stage1_share: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of the budget that trains on labelled scans alone before unlabelled ones join."""
+    stage1_steps: Annotated[int, Field(ge=0)] = 200
+    """Steps of stage 1 at the least: a teacher that misses a structure would teach that it is not there."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of steps that mix images, at the start; the other steps show labelled blocks as they are."""
     mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -187,6 +189,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 _PAPER: dict[str, Any] = {
+    "stage1_steps": 0,
     "ema": 0.99,
     "mixing": 1.0,
     "mixing_late": 1.0,

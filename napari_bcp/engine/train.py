@@ -377,7 +377,8 @@ class _Loop:
 
     def _stage(self, share: float) -> Literal[1, 2]:
         state = self.state
-        if state.stage2_from is None and share >= self.config.stage1_share and self.ready:
+        grown = share >= self.config.stage1_share and state.step >= self.config.stage1_steps
+        if state.stage2_from is None and grown and self.ready:
             state.stage2_from = state.step
             if not self.config.teacher_from_start:
                 state.teacher.load_state_dict(state.student.state_dict())

@@ -16,7 +16,7 @@ from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_grid, read_mask, read_scan
 
 CPU = torch.device("cpu")
-SMALL = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision": "float32"}
+SMALL = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision": "float32", "stage1_steps": 0}
 
 
 def plan_of(cases, config):
@@ -77,6 +77,11 @@ def test_a_short_training_segments_what_it_was_never_shown(run, cohort, tmp_path
         assert dice[1] > 0.8
         assert dice[2] > 0.7
         assert found.quality[1] > 0.5
+
+
+def test_stage_2_waits_for_a_number_of_steps_as_well_as_for_its_share(run):
+    events = run(steps=6, stage1_share=0.2, stage1_steps=4)
+    assert [e.stage for e in of(events, "step")] == [1, 1, 1, 1, 2, 2]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(run, tmp_path):
