@@ -35,25 +35,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "BcpError": "napari_bcp.errors",
-    "Pool": "napari_bcp.pool",
-    **dict.fromkeys(
-        (
-            "accept",
-            "evaluate",
-            "export",
-            "new_pool",
-            "open_pool",
-            "predict",
-            "relocate",
-            "segment",
-            "status",
-            "train",
-        ),
-        "napari_bcp.api",
-    ),
-}
+_HOMES = {"BcpError": "napari_bcp.errors", "Pool": "napari_bcp.pool"}  # all other names are verbs of the api
 
 __all__ = [
     "BcpError",
@@ -73,8 +55,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return getattr(import_module(_HOMES.get(name, "napari_bcp.api")), name)
     raise AttributeError(f"module 'napari_bcp' has no attribute '{name}'")
 
 
