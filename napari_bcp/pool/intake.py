@@ -140,7 +140,7 @@ def record(intake: Intake, classes: Sequence[ClassSpec], table: Table) -> list[s
         for found in intake.cases:
             table.add_case(found.name, found.scan, found.grid, found.seen, found.problem, found.notes)
         for name, version, source in intake.masks:
-            table.accept(name, version, "person", source)
+            table.accept(name, version, "person", {"source": source})
         for name, source, reason in intake.refused:
             table.log("mask refused", name, source=source, reason=reason)
     return [found.name for found in intake.cases]

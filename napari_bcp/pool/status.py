@@ -3,7 +3,8 @@
     unlabelled → predicted → draft → accepted → (reopened as) draft
     excluded : left out by the reader;  unusable : left out because of its scan, with the reason
 
-`excluded` and `unusable` remember the status they were entered from, and go back to it.
+`excluded` and `unusable` remember the status they were entered from, and go back to it. What is rejected goes back to
+what nobody has touched: `predicted` with a map, `unlabelled` without.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Action = Literal[
     "draft",
     "accept",
     "accept by rule",
+    "reject",
     "reopen",
     "reset",
     "exclude",
@@ -43,6 +45,7 @@ TRANSITIONS: Final[Mapping[Action, Mapping[Status, Status | Literal["back"]]]] =
     "draft": {"unlabelled": "draft", "predicted": "draft", "draft": "draft"},
     "accept": {"unlabelled": "accepted", "predicted": "accepted", "draft": "accepted", "accepted": "accepted"},
     "accept by rule": {"unlabelled": "accepted", "predicted": "accepted"},
+    "reject": {"predicted": "back", "draft": "back"},
     "reopen": {"accepted": "draft"},
     "reset": {
         "unlabelled": "unlabelled",
@@ -67,6 +70,7 @@ _DONE: Final[Mapping[Action, str]] = {
     "draft": "be edited",
     "accept": "be accepted",
     "accept by rule": "be accepted by the rule",
+    "reject": "be rejected",
     "reopen": "be reopened",
     "reset": "be reset",
     "exclude": "be excluded",
@@ -87,7 +91,7 @@ _REMEDY: Final[Mapping[Status, str]] = {
 def next_status(case: str, action: Action, status: Status, before: Status | None = None) -> Status:
     """Return the status that `action` leads to from `status`.
 
-    before : the status that an excluded or unusable case goes back to
+    before : the status that a case goes back to
     Raises StateError where the table has no entry.
     """
     target = TRANSITIONS[action].get(status)

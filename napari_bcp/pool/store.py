@@ -2,6 +2,7 @@
 
 POOL/pool.sqlite              the table
 POOL/masks/CASE/0001.nii.gz   every accepted version, never overwritten
+POOL/drafts/CASE.journal      a reader's edits since the last accepted or proposed state
 POOL/maps/CASE/               the newest map of a case
 POOL/runs/0001/               one training
 POOL/pool.lock                held by the process that writes, which pool.lock.json names
@@ -9,6 +10,7 @@ POOL/pool.lock                held by the process that writes, which pool.lock.j
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -46,7 +48,7 @@ Progress = Callable[[int, int, str], None]
 
 TABLE = "pool.sqlite"
 STAGING = ".creating"
-_RUN_FIELDS = ("step", "elapsed_s", "status", "checkpoint", "config")
+_RUN_FIELDS = ("step", "elapsed_s", "status", "checkpoint", "config", "plan")
 
 
 class Pool:
@@ -222,12 +224,13 @@ class Pool:
         self._move(name, "include")
 
     def reset(self, name: str) -> None:
-        """Make a case unlabelled: its map is removed and no mask is in force (the versions stay on disk)."""
+        """Make a case unlabelled: map and draft are removed, no mask is in force (the versions stay on disk)."""
         old = self.case(name).map
         with self._table.transaction():
             self._move(name, "reset", mask_version=None)
             self._table.drop_map(name)
         self._remove_map_files(name, old)
+        self._remove_draft(name)
 
     def mark_unusable(self, name: str, reason: str) -> None:
         """Leave a case out because of its scan; `reason` is the sentence to show."""
@@ -341,11 +344,19 @@ class Pool:
             )
         return read_mask(path, grid, classes=[spec.value for spec in self.classes]).voxels
 
-    def accept(self, name: str, mask: NDArray[Any] | str | Path, *, by: Literal["person", "rule"] = "person") -> int:
+    def accept(
+        self,
+        name: str,
+        mask: NDArray[Any] | str | Path,
+        *,
+        by: Literal["person", "rule"] = "person",
+        details: Mapping[str, Any] | None = None,
+    ) -> int:
         """Store a mask as the next version of a case and put it in force; return the version's number.
 
         mask : class values (integers or booleans), canonical x, y, z in the scan's shape; or a file on its grid
         by : "rule" never replaces what a person has begun or accepted
+        details : further facts for the line of history, such as the time it took
         Raises StateError if the case's status forbids it, GridMismatchError for another grid, MaskError for values
         that are no classes of the pool, ScanError if the scan cannot be read.
         """
@@ -354,6 +365,8 @@ class Pool:
             raise unknown_name("way to accept", by, ("person", "rule"))
         case = self.case(name)
         next_status(name, "accept" if by == "person" else "accept by rule", case.status)
+        source = {"source": str(mask)} if isinstance(mask, str | Path) else {}
+        facts = json.loads(to_json({**(details or {}), **source}))  # refuses what cannot be recorded in time
         grid, classes = read_grid(case.path), self.classes
         if tuple(grid.shape) != case.shape:
             raise GridMismatchError(
@@ -372,15 +385,30 @@ class Pool:
             with self._table.transaction():
                 if not classes:
                     self._table.add_classes(default_classes(values_in(voxels)))
-                self._table.accept(name, version, by, str(mask) if isinstance(mask, str | Path) else None)
+                self._table.accept(name, version, by, facts)
         except PoolError:
             self._masks.remove(name, version)
             raise
+        self._remove_draft(name)
         return version
 
     def begin_draft(self, name: str) -> None:
         """Record that a reader edits a case that is not accepted (an accepted one is reopened)."""
         self._move(name, "draft")
+
+    def reject(self, name: str) -> None:
+        """Record that a reader finds the proposal of a case no good: its draft is removed, no mask is in force.
+
+        The case is predicted again, or unlabelled if it has no map; the map and older masks stay on disk.
+        """
+        found = self.case(name).map
+        stamp = {} if found is None else {"run": found.run, "step": found.step}
+        self._move(name, "reject", stamp, mask_version=None)
+        self._remove_draft(name)
+
+    def draft_file(self, name: str) -> Path:
+        """Return the file for a case's draft, sure to lie in the pool. Raises PoolError if it would not."""
+        return inside(self.root, "drafts", f"{self.case(name).name}.journal")
 
     def reopen(self, name: str) -> None:
         """Make an accepted case a draft again; its mask stays in force until the next one is accepted."""
@@ -463,7 +491,7 @@ class Pool:
 
     def update_run(self, run: str, **fields: Any) -> RunRecord:
         """Record how far a run came: `step`, `elapsed_s`, `status` (one of RUN_STATUSES), `checkpoint` (a path in the
-        pool), or the `config` that it goes on with.
+        pool), the `config` that it goes on with, or the `plan` once it is made.
 
         Raises PoolError for an unknown run or a checkpoint outside the pool, SettingError for another field or
         status.
@@ -473,8 +501,7 @@ class Pool:
             if key not in _RUN_FIELDS:
                 raise unknown_name("field of a run", key, _RUN_FIELDS)
         columns: dict[str, Any] = dict(fields)
-        if "config" in columns:
-            columns["config"] = to_json(columns["config"])
+        columns |= {key: to_json(columns[key]) for key in ("config", "plan") if key in columns}
         if "status" in columns and columns["status"] not in RUN_STATUSES:
             raise unknown_name("status of a run", str(columns["status"]), RUN_STATUSES)
         if "step" in columns:
@@ -522,6 +549,11 @@ class Pool:
     def _move(self, name: str, action: Action, details: Mapping[str, Any] | None = None, **columns: Any) -> None:
         self._must_write()
         self._table.move(name, action, details, **columns)
+
+    def _remove_draft(self, name: str) -> None:
+        """Remove a draft that is done with; a file that resists stays."""
+        with suppress(OSError, PoolError):
+            self.draft_file(name).unlink()
 
     def _remove_map_files(self, name: str, old: MapRecord | None) -> None:
         """Remove the files of a former map that the table names no more; a file that resists stays."""

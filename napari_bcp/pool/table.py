@@ -7,7 +7,7 @@ import getpass
 import json
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from napari_bcp.pool.database import Database
     from napari_bcp.pool.fingerprint import Fingerprint
     from napari_bcp.scans import ClassSpec
+
+_LINES: Final[Mapping[str, str]] = {"reject": "rejected"}
+"""What the history calls an action, where it is not the action's name."""
 
 
 class Table:
@@ -122,11 +125,12 @@ class Table:
         with self.transaction():
             row = self._row(name)
             old: Status = row["status"]
-            new = next_status(name, action, old, row["before"])
+            untouched: Status = "unlabelled" if row["map_run"] is None else "predicted"
+            new = next_status(name, action, old, row["before"] or untouched)
             leaves = new in ("excluded", "unusable")
             columns |= {"status": new, "before": (row["before"] or old) if leaves else None}
             self._update_case(name, columns)
-            self.log(action, name, **({"from": old, "to": new} | dict(details or {})))
+            self.log(_LINES.get(action, action), name, **(dict(details or {}) | {"from": old, "to": new}))
         return new
 
     def refresh_scan(self, name: str, grid: Mapping[str, str], seen: Fingerprint | None) -> None:
@@ -147,11 +151,11 @@ class Table:
         """Return the number of the newest mask that was ever accepted, 0 if none was."""
         return int(self._database.rows("SELECT ifnull(max(version), 0) FROM masks WHERE case_name = ?", (name,))[0][0])
 
-    def accept(self, name: str, version: int, by: str, source: str | None) -> None:
+    def accept(self, name: str, version: int, by: str, facts: Mapping[str, Any]) -> None:
         """Record a mask that has been written, and put it in force."""
         with self.transaction():
             self._insert("masks", case_name=name, version=version, accepted_by=by, time=now())
-            details = {"version": version, "by": by} | ({} if source is None else {"source": source})
+            details = dict(facts) | {"version": version, "by": by}
             self.move(name, "accept" if by == "person" else "accept by rule", details, mask_version=version)
 
     def put_map(self, name: str, run: str, step: int, **columns: Any) -> None:
@@ -203,7 +207,7 @@ class Table:
 
     # -- history ----------------------------------------------------------------------------------------------
 
-    def log(self, what: str, case: str | None = None, **details: Any) -> None:
+    def log(self, what: str, case: str | None = None, /, **details: Any) -> None:
         """Add a line to the history."""
         self._insert("events", time=now(), case_name=case, what=what, details=to_json(details), who=_who())
 

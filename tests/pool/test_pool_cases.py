@@ -125,6 +125,20 @@ def test_a_file_on_another_grid_or_with_other_classes_is_refused(pool, tmp_path)
     assert pool.case("b").status == "unlabelled"
 
 
+def test_facts_about_an_acceptance_stand_in_its_line_of_the_history(pool):
+    pool.accept("b", some_mask(1, 2), details={"dice": {1: np.float32(0.5)}, "seconds": 61, "by": "x"})
+    details = pool.history("b")[-1].details
+    assert (details["dice"], details["seconds"], details["by"]) == ({"1": 0.5}, 61, "person")
+    assert details["version"] == 1
+
+
+def test_facts_that_cannot_be_recorded_are_refused_before_a_mask_is_written(pool):
+    with pytest.raises(TypeError, match="cannot be written"):
+        pool.accept("b", some_mask(1), details={"seconds": object()})
+    assert pool.case("b").status == "unlabelled"
+    assert not (pool.root / "masks" / "b").exists()
+
+
 def test_the_rule_never_replaces_what_a_person_has_begun_or_accepted(pool):
     with pytest.raises(StateError, match="'a' is accepted"):
         pool.accept("a", some_mask(1), by="rule")
@@ -148,6 +162,48 @@ def test_a_reopened_case_keeps_its_mask_in_force_and_a_reset_one_does_not(pool):
         pool.mask("a")
     assert (pool.root / "masks" / "a" / "0001.nii.gz").is_file()
     assert pool.accept("a", some_mask(1)) == 2
+
+
+def test_a_rejected_proposal_is_on_record_and_the_case_is_as_if_nobody_had_touched_it(pool):
+    put_map(pool, "b", step=7)
+    pool.begin_draft("b")
+    pool.reject("b")
+    assert pool.case("b").status == "predicted"
+    last = pool.history("b")[-1]
+    assert (last.what, last.details) == ("rejected", {"run": "0001", "step": 7, "from": "draft", "to": "predicted"})
+    pool.reject("b")
+    assert pool.case("b").status == "predicted"
+    pool.begin_draft("c")
+    pool.reject("c")
+    assert pool.case("c").status == "unlabelled"
+    with pytest.raises(StateError, match="'c' is unlabelled and cannot be rejected"):
+        pool.reject("c")
+
+
+def test_a_rejected_mask_is_not_in_force_and_not_lost(pool):
+    with pytest.raises(StateError, match="'a' is accepted and cannot be rejected: reopen or reset it first"):
+        pool.reject("a")
+    pool.reopen("a")
+    pool.reject("a")
+    assert (pool.case("a").status, pool.mask_path("a")) == ("unlabelled", None)
+    assert (pool.root / "masks" / "a" / "0001.nii.gz").exists()
+
+
+def test_a_draft_ends_with_its_case_being_accepted_rejected_or_reset_and_not_before(pool):
+    for end in (pool.reject, pool.reset, lambda name: pool.accept(name, some_mask(1))):
+        pool.begin_draft("b")
+        file = pool.draft_file("b")
+        assert file == pool.root / "drafts" / "b.journal"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a draft")
+        put_map(pool, "b")
+        pool.exclude("b")
+        pool.include("b")
+        with pytest.raises(MaskError):
+            pool.accept("b", some_mask(9))
+        assert file.exists()
+        end("b")
+        assert not file.exists()
 
 
 def test_threads_that_accept_the_same_case_get_a_version_each(pool):
@@ -344,6 +400,7 @@ def test_a_run_records_how_far_it_came_and_only_news_go_into_the_history(pool):
     assert (changed.step, changed.elapsed_s, changed.checkpoint) == (50, 12.5, run.path / "checkpoint.pt")
     assert len(pool.history()) == events
     assert pool.update_run(run.id, config={"seed": 2}).config == {"seed": 2}
+    assert pool.update_run(run.id, plan={"patch": (32, 32)}).plan == {"patch": [32, 32]}
     pool.update_run(run.id, status="finished")
     assert pool.history()[-1].what == "run finished"
     assert pool.last_run().status == "finished"

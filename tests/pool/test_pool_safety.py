@@ -114,6 +114,7 @@ def test_a_stale_note_of_a_dead_process_locks_nobody_out(pool):
     [
         lambda pool: pool.exclude("b"),
         lambda pool: pool.accept("b", some_mask(1)),
+        lambda pool: pool.reject("b"),
         lambda pool: pool.new_run("quick", {}, {}),
         lambda pool: pool.extend(pool.root.parent / "images"),
         lambda pool: pool.relocate(pool.root, pool.root),
@@ -431,6 +432,12 @@ def test_nothing_is_written_through_a_link_that_leads_out_of_the_pool(pool, tmp_
     (pool.root / "maps").symlink_to(outside)
     with pytest.raises(PoolError, match="outside the pool"):
         pool.map_folder("b")
+    (pool.root / "drafts").symlink_to(outside)
+    (outside / "b.journal").write_bytes(b"x")
+    with pytest.raises(PoolError, match="outside the pool"):
+        pool.draft_file("b")
+    pool.reset("b")  # removes no draft there
+    (outside / "b.journal").unlink()
     (pool.root / "runs").symlink_to(outside)
     with pytest.raises(PoolError, match="outside the pool"):
         pool.new_run("quick", {}, {})
