@@ -50,15 +50,21 @@ def mask_layer(voxels: NDArray[np.uint8], grid: Grid, name: str, classes: Sequen
 
     `classes` give colours, and the names that napari shows under the pointer.
     """
-    options: dict[str, Any] = {"name": name}
-    if classes:
-        clear = (0.0, 0.0, 0.0, 0.0)
-        options["colormap"] = {None: clear, 0: clear, **{one.value: one.colour for one in classes}}
-        options["features"] = {
+    return _layer(voxels, grid, {"name": name, **class_options(classes)}, "labels")
+
+
+def class_options(classes: Sequence[ClassSpec]) -> dict[str, Any]:
+    """Return the options of a labels layer that give it the colours and names of `classes`; none without classes."""
+    if not classes:
+        return {}
+    clear = (0.0, 0.0, 0.0, 0.0)
+    return {
+        "colormap": {None: clear, 0: clear, **{one.value: one.colour for one in classes}},
+        "features": {
             "index": [0, *(one.value for one in classes)],
             "name": ["background", *(one.name for one in classes)],
-        }
-    return _layer(voxels, grid, options, "labels")
+        },
+    }
 
 
 def _read(path: Path) -> LayerData:

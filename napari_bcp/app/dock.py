@@ -1,0 +1,298 @@
+"""The plugin's dock widget: a header that always says where things stand, and the four panels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import platformdirs
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut, QShowEvent
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from napari_bcp.app.application import get_keeper
+from napari_bcp.app.listen import listen
+from napari_bcp.app.panels.cases import CasesPanel
+from napari_bcp.app.panels.report import ReportPanel
+from napari_bcp.app.panels.review import ReviewPanel
+from napari_bcp.app.panels.train import TrainPanel
+from napari_bcp.app.parts import MessageLine, Note, button, wrapped_label
+from napari_bcp.app.pool_dialog import PoolDialog
+from napari_bcp.app.theme import colours_of
+from napari_bcp.app.wording import duration, pool_summary, training_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_bcp.app.session import Message, Progress, Session
+
+_TABS: Final = ("cases", "train", "review", "report")
+_MARK: Final = " ●"  # on the tab of a panel that has a message
+
+
+class BcpWidget(QWidget):
+    """Header, messages, and the panels Cases, Train, Review and Report over one session.
+
+    napari_viewer : the viewer that shows the open case
+    session : the model; without one, that of the process, which goes on when this widget is closed
+    """
+
+    def __init__(self, napari_viewer: Any, session: Session | None = None) -> None:
+        super().__init__()
+        self._keeper = get_keeper() if session is None else None
+        self._session = session if self._keeper is None else self._keeper.session  # type: ignore[assignment]
+        self._viewer = napari_viewer
+        self._summary_due = False
+        self._dialogs: dict[bool, PoolDialog] = {}
+        session = self._session
+
+        self.message = MessageLine()
+        self._name = QElidingLabel()
+        font = self._name.font()
+        font.setBold(True)
+        self._name.setFont(font)
+        self._state = QPushButton()
+        self._state.setFlat(True)
+        self._state.setToolTip("State of the training; a click shows the Train panel")
+        self._state.clicked.connect(self._show_train)
+        self._progress = QProgressBar()
+        self._progress.setFixedHeight(8)
+        self._progress.setTextVisible(False)
+        self._progress_text = QElidingLabel()
+        self.cases = CasesPanel(session)
+        self.train = TrainPanel(session)
+        self.review = ReviewPanel(session, napari_viewer)
+        self.report = ReportPanel(session)
+        self._review_message = MessageLine()
+        self.tabs = QTabWidget()
+        self._pages = QStackedWidget()
+        self._lay_out()
+
+        self.tabs.currentChanged.connect(self._clear_mark)
+        for place in range(len(_TABS)):
+            shortcut = QShortcut(QKeySequence(f"Alt+{place + 1}"), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(self._tab_opener(place))
+            self.tabs.setTabToolTip(place, f"{self.tabs.tabText(place)} (Alt+{place + 1})")
+        listen(self, session.pool_changed, self._show_pool)
+        listen(self, session.training_changed, self._show_state)
+        listen(self, session.progress_changed, self._show_progress)
+        listen(self, session.case_opened, self._show_opened)
+        listen(self, session.told, self._tell)
+        napari_viewer.events.theme.connect(self._follow_theme)
+        self._follow_theme()
+        self._show_pool()
+        self._show_state()
+        self._show_progress(session.progress)
+
+    # -- making -----------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        menu = QMenu(self)
+        self.pool_actions = {}
+        choices: tuple[tuple[str, str, Callable[[], object]], ...] = (
+            ("Open a folder of scans…", "Make a pool from scans and the masks that there are", self._new_pool),
+            ("Open a pool…", "Go on where you left off", self._open_pool),
+            ("Try the sample", "A made-up cohort with four masks, drawn on this computer", self._open_sample),
+            ("Add scans…", "Take more scans, or masks of known ones, into this pool", self._extend_pool),
+            ("Close the pool", "Save everything and close it; training stops and can go on later", self._close_pool),
+        )
+        for text, tip, slot in choices:
+            action = menu.addAction(text)
+            action.setToolTip(tip)
+            action.triggered.connect(slot)
+            self.pool_actions[text] = action
+        menu.setToolTipsVisible(True)
+        menu.insertSeparator(self.pool_actions["Add scans…"])
+        pool = button("Pool", "Open, make, extend or close a pool")
+        pool.setMenu(menu)
+        top = QHBoxLayout()
+        top.addWidget(self._name, 1)
+        top.addWidget(pool)
+        header = QVBoxLayout()
+        header.setContentsMargins(8, 6, 8, 0)
+        header.setSpacing(2)
+        header.addLayout(top)
+        header.addWidget(self._state, 0, Qt.AlignmentFlag.AlignLeft)
+        header.addWidget(self._progress_text)
+        header.addWidget(self._progress)
+        review = QWidget()
+        inside = QVBoxLayout(review)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(0)
+        inside.addWidget(self._review_message)
+        inside.addWidget(self.review, 1)
+        for name, page in zip(_TABS, (self.cases, self.train, review, self.report), strict=True):
+            self.tabs.addTab(page, name.capitalize())
+        self._pages.addWidget(self._make_welcome(choices[:3]))
+        self._pages.addWidget(self.tabs)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(header)
+        column.addWidget(self.message)
+        column.addWidget(self._pages, 1)
+
+    def _make_welcome(self, choices: tuple[tuple[str, str, Callable[[], object]], ...]) -> QWidget:
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(16, 12, 16, 12)
+        column.setSpacing(4)
+        column.addWidget(wrapped_label("From a few masks drawn by hand to masks for a whole cohort of CT or MR scans."))
+        sentences = (
+            "You have scans, and masks for three or four of them: make a pool. The scans stay as and where they are.",
+            "You have been here before: all masks, drafts and what was learnt are as you left them.",
+            "24 made-up scans, four of them with masks. Training on them takes minutes.",
+        )
+        self.welcome_buttons = []
+        for (text, tip, slot), sentence in zip(choices, sentences, strict=True):
+            column.addSpacing(14)
+            one = button(text, tip, slot)
+            one.setMinimumHeight(34)
+            column.addWidget(one)
+            column.addWidget(wrapped_label(sentence))
+            self.welcome_buttons.append(one)
+        column.addStretch()
+        return page
+
+    def _tab_opener(self, place: int) -> Callable[[], None]:
+        tabs = self.tabs
+        return lambda: tabs.setCurrentIndex(place)
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Hold the session open as long as this window is."""
+        super().showEvent(event)
+        if self._keeper is not None:
+            self._keeper.watch(self.window())
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Notice that napari has let go of the widget: its dock was closed, and a new one is made the next time."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            QTimer.singleShot(0, self, self._end_if_let_go)
+
+    def _end_if_let_go(self) -> None:
+        if self.parent() is None and not self.isVisible():
+            self.close_down()
+            self.deleteLater()
+
+    def close_down(self) -> None:
+        """Let go of the viewer; the session goes on."""
+        self._viewer.events.theme.disconnect(self._follow_theme)
+        self.review.close_down()
+
+    # -- showing ----------------------------------------------------------------------------------------------
+
+    def _follow_theme(self, *_: object) -> None:
+        colours = colours_of(self._viewer.theme)
+        for widget in (self.message, self._review_message, self.cases, self.train, self.review, self.report):
+            if hasattr(widget, "set_colours"):
+                widget.set_colours(colours)
+
+    def _show_pool(self) -> None:
+        pool = self._session.pool
+        self._name.setText(pool.root.name if pool is not None else "No pool is open")
+        self._name.setToolTip(str(pool.root) if pool is not None else "")
+        self._state.setVisible(pool is not None)
+        self._pages.setCurrentIndex(0 if pool is None else 1)
+        for name in ("Add scans…", "Close the pool"):
+            self.pool_actions[name].setEnabled(pool is not None)
+        for line in (self.message, self.cases.message, self.train.message, self._review_message, self.report.message):
+            line.clear()
+        for place in range(len(_TABS)):
+            self._clear_mark(place)
+        if pool is not None and self._summary_due:
+            self.message.show_message(Note("info", pool_summary(self._session.cases, pool.notes)))
+            self._summary_due = False
+
+    def _show_state(self) -> None:
+        text = training_line(self._session.training)
+        if self._state.text() != text:
+            self._state.setText(text)
+
+    def _show_progress(self, progress: Progress | None) -> None:
+        for widget in (self._progress, self._progress_text):
+            widget.setVisible(progress is not None)
+        if progress is None:
+            return
+        left = "" if progress.eta_s is None else f", {duration(progress.eta_s)} left"
+        of = f": {progress.done:,} of {progress.total:,}" if progress.total else "…"
+        self._progress_text.setText(f"{progress.task.capitalize()}{of}{left}")
+        self._progress.setRange(0, progress.total)  # without a total Qt shows that something moves
+        self._progress.setValue(progress.done)
+
+    def _show_opened(self) -> None:
+        """Go to the tools for a case that was opened from the list."""
+        if self._session.current is not None and self.tabs.currentIndex() == _TABS.index("cases"):
+            self.tabs.setCurrentIndex(_TABS.index("review"))
+
+    def _show_train(self) -> None:
+        self.tabs.setCurrentIndex(_TABS.index("train"))
+
+    def _tell(self, message: Message) -> None:
+        """Show a message beside the panel it belongs to."""
+        lines: dict[str, MessageLine] = {
+            "cases": self.cases.message,
+            "train": self.train.message,
+            "review": self._review_message,
+            "report": self.report.message,
+        }
+        lines.get(message.where, self.message).show_message(message)
+        if message.where in _TABS:
+            place = _TABS.index(message.where)
+            if place != self.tabs.currentIndex() and message.level != "info":
+                self.tabs.setTabText(place, _TABS[place].capitalize() + _MARK)
+
+    def _clear_mark(self, place: int) -> None:
+        self.tabs.setTabText(place, _TABS[place].capitalize())
+
+    # -- acting -----------------------------------------------------------------------------------------------
+
+    def _dialog(self, extend: bool) -> PoolDialog:
+        if extend not in self._dialogs:
+            dialog = PoolDialog(self, extend=extend)
+            dialog.accepted.connect(self._add_scans if extend else self._make_pool)
+            self._dialogs[extend] = dialog
+        return self._dialogs[extend]
+
+    def _new_pool(self) -> None:
+        self._dialog(extend=False).open()
+
+    def _extend_pool(self) -> None:
+        self._dialog(extend=True).open()
+
+    def _make_pool(self) -> None:
+        dialog = self._dialog(extend=False)
+        images, labels = dialog.folders()
+        self._summary_due = True
+        self._session.new_pool(dialog.pool_folder(), images, labels, dialog.class_specs())
+
+    def _add_scans(self) -> None:
+        images, labels = self._dialog(extend=True).folders()
+        self._session.extend_pool(images, labels)
+
+    def _open_pool(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open a pool")
+        if folder:
+            self._summary_due = False
+            self._session.open_pool(Path(folder))
+
+    def _open_sample(self) -> None:
+        self._summary_due = True
+        self._session.open_sample(Path(platformdirs.user_data_path("napari-bcp")) / "sample")
+
+    def _close_pool(self) -> None:
+        self._session.close_pool()

@@ -1,0 +1,352 @@
+"""Edits: every change of the open case's labels passes here, whichever tool makes it.
+
+Undo, journal, "what changed" and the time spent hang here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from psygnal import Signal
+
+from napari_bcp.errors import GridMismatchError, PoolError, StateError
+from napari_bcp.pool.edit_records import Box, History, Record, difference, put
+from napari_bcp.review.effort import Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_bcp.pool.drafts import Draft
+
+Atom = tuple[tuple[Any, ...], "NDArray[np.bool_] | None", "ArrayLike", "ArrayLike"]
+"""One stamp of a stroke: box (slices, or arrays of indices), mask in the box or None for all of it, old values, new."""
+
+_UNDO: Final = "undo"
+_REDO: Final = "redo"
+
+
+class Edits:
+    """The labels of the open case while a reader edits them.
+
+    labels : uint8, z, y, x in display order; edited in place and never replaced
+    make_draft : makes the journal, from `base`; called by `save` when there is something to save and no `draft` yet
+    draft : the journal to go on with; `labels` is then its array
+
+    `save` may run on another thread than everything else. `changed` is sent on the thread that made the change, with
+    the box (a slice an axis) that holds all changed voxels.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, labels: NDArray[np.uint8], make_draft: Callable[[], Draft], draft: Draft | None = None) -> None:
+        if draft is not None and draft.base.shape != labels.shape:
+            raise GridMismatchError(
+                f"The draft {draft.path} has the shape {draft.base.shape} and its case {labels.shape}; bring the "
+                "former scan back, or move the draft away to begin anew.",
+                path=draft.path,
+            )
+        self.array = labels
+        self.base = labels.copy() if draft is None else draft.base
+        """The labels that the first edit of the draft changed; not to be written to."""
+        self.problem: str | None = None
+        """Why the newest edits are not on the disk, as a sentence; None if nothing stands in the way."""
+        self.voxels_changed = 0 if draft is None else int(np.count_nonzero(labels != draft.base))
+        """How many voxels differ from `base`."""
+        self._make_draft = make_draft
+        self._draft = draft
+        self._history = History() if draft is None else draft.history
+        self._stopwatch = Stopwatch()
+        self._seconds_before = 0.0 if draft is None else draft.seconds
+        self._pending: deque[tuple[Record | str, float]] = deque()  # what the journal lacks, and the seconds then
+        self._unsynced = False
+        self._lock = threading.RLock()  # array, history and pending change together
+        self._disk = threading.Lock()  # one at a time writes to the journal
+
+    # -- what there is ----------------------------------------------------------------------------------------
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._history.records)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit to make again."""
+        return bool(self._history.undone)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the edits that can be undone; the last one is undone next."""
+        with self._lock:
+            return tuple(record.operation for record in self._history.records)
+
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """Names of the edits that can be redone; the last one is redone next."""
+        with self._lock:
+            return tuple(record.operation for record in self._history.undone)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether an edit is not safely on the disk yet."""
+        return bool(self._pending) or self._unsynced
+
+    @property
+    def seconds(self) -> float:
+        """Time that the reader has spent on this draft, pauses left out."""
+        return self._seconds_before + float(self._stopwatch.seconds)
+
+    def touch(self) -> None:
+        """Count the reader as active now; every edit does."""
+        self._stopwatch.touch(time.monotonic())
+
+    # -- edits ------------------------------------------------------------------------------------------------
+
+    def start_from(self, labels: NDArray[np.uint8]) -> Box | None:
+        """Put other labels in place of those that nobody has edited; return the box that changed.
+
+        Raises StateError once there is an edit, otherwise as `apply`.
+        """
+        self._check(labels, "a newer map")
+        with self._lock:
+            if self._draft is not None or self._pending:
+                raise StateError("The labels have been edited; accept, revert or reject them first.")
+            record = difference("start", self.array, labels)
+            if record is not None:
+                put(self.array, record)
+                self.base = labels.copy()
+        return self._told(record)
+
+    def record_stroke(self, atoms: Sequence[Atom], operation: str = "paint") -> Box | None:
+        """Take in what a tool paints, as one edit; return its box, None if it changes nothing.
+
+        atoms : the stamps of one drag in their order; they may overlap. The array may show them already, or not yet:
+            napari tells of a drag after it and of a fill before it.
+        """
+        places = [(_indices(box, self.array.shape), mask, old, new) for box, mask, old, new in atoms]
+        if not places:
+            return None
+        box = _union([place for place, *_ in places])
+        start = [part.start for part in box]
+        stamps = [(_moved(place, [-n for n in start]), *rest) for place, *rest in places]
+        with self._lock:
+            before = self.array[box].copy()
+            for place, mask, old, _ in reversed(stamps):  # so that what the first stamp found is written last
+                _write(before, place, mask, old)
+            after = before.copy()
+            for place, mask, _, new in stamps:
+                _write(after, place, mask, new)
+            record = difference(operation, before, after)
+            self.array[box] = after
+            if record is not None:
+                record = Record(operation, _moved(record.box, start), record.changed, record.packed)
+                self._take(record)
+        return self._told(record)
+
+    def apply(self, operation: str, new_labels: NDArray[np.uint8]) -> Box | None:
+        """Make the array equal to `new_labels` as one edit; return its box, None if nothing changed.
+
+        Raises GridMismatchError for another shape, ValueError for anything but uint8.
+        """
+        self._check(new_labels, f"'{operation}'")
+        with self._lock:
+            record = difference(operation, self.array, new_labels)
+            if record is not None:
+                put(self.array, record)
+                self._take(record)
+        return self._told(record)
+
+    def undo(self) -> Box | None:
+        """Take the newest edit back; return its box, or None if there is none."""
+        with self._lock:
+            if not self.can_undo:
+                return None
+            record = self._history.undo()
+            self._step_over(record, _UNDO, back=True)
+        return self._told(record)
+
+    def redo(self) -> Box | None:
+        """Make the newest undone edit again; return its box, or None if there is none."""
+        with self._lock:
+            if not self.can_redo:
+                return None
+            record = self._history.redo()
+            self._step_over(record, _REDO, back=False)
+        return self._told(record)
+
+    # -- the journal ------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Bring the journal up to date and wait for the disk. Never raises: what fails is kept for the next call.
+
+        Nothing is lost from memory by a failure; `problem` says what stands in the way.
+        """
+        with self._disk:
+            try:
+                while self._pending:
+                    self._unsynced = True
+                    if self._draft is None:
+                        self._draft = self._new_draft()
+                    what, seconds = self._pending[0]
+                    if isinstance(what, Record):
+                        self._draft.append(what, seconds)
+                    elif what == _UNDO:
+                        self._draft.append_undo(seconds)
+                    else:
+                        self._draft.append_redo(seconds)
+                    self._pending.popleft()
+                if self._unsynced and self._draft is not None:
+                    self._draft.sync()
+                    self._unsynced = False
+                self.problem = None
+            except (OSError, PoolError, MemoryError) as error:
+                self.problem = _sentence(error)
+
+    def compact(self) -> None:
+        """Save, and write the journal anew without what could be undone: for a case that is left. Never raises.
+
+        A journal that cannot be saved stays as it is, and so does what can be undone.
+        """
+        self.save()
+        with self._disk, self._lock:
+            if self._draft is None or self.dirty:
+                return
+            try:
+                self._draft.compact()
+                self._history = self._draft.history
+            except (OSError, MemoryError):
+                pass  # the edits are on the disk, and the next time will do
+            except PoolError as error:
+                self.problem = str(error)
+
+    def discard(self) -> None:
+        """Remove the journal, of a case that is accepted or rejected; what it lacks is not written any more.
+
+        Never raises, as `save`: `problem` says why the file is still there.
+        """
+        with self._disk:
+            with self._lock:
+                self._pending.clear()
+                self._unsynced = False
+            try:
+                if self._draft is not None:
+                    self._draft.delete()
+                    self._draft = None
+                self.problem = None
+            except OSError as error:
+                self.problem = _sentence(error)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _check(self, labels: NDArray[np.uint8], what: str) -> None:
+        if labels.shape != self.array.shape:
+            raise GridMismatchError(
+                f"The labels of {what} have the shape {labels.shape} and the open case {self.array.shape}; make them "
+                "on the grid of its scan."
+            )
+        if labels.dtype != np.uint8:
+            raise ValueError(f"The labels of {what} are {labels.dtype} numbers, not uint8.")
+
+    def _new_draft(self) -> Draft:
+        """Make the journal; PoolError if it would bring back other labels than these."""
+        draft = self._make_draft()
+        if not np.array_equal(draft.base, self.base):
+            draft.delete()
+            raise PoolError(
+                f"The draft {draft.path} was begun from other labels than those on screen; open the case anew.",
+                path=draft.path,
+            )
+        self.base = draft.base  # one copy is enough
+        return draft
+
+    def _take(self, record: Record) -> None:
+        """Keep an edit that the array shows already."""
+        self.touch()
+        self._count(record, back=False)
+        self._history.add(record)
+        self._pending.append((record, self.seconds))
+
+    def _step_over(self, record: Record, what: str, back: bool) -> None:
+        """Take an edit back or make it again."""
+        self.touch()
+        put(self.array, record, back=back)
+        self._count(record, back=back)
+        self._pending.append((what, self.seconds))
+
+    def _count(self, record: Record, back: bool) -> None:
+        mask, old, new = record.values()
+        base = self.base[record.box][mask]
+        more = int(np.count_nonzero(new != base)) - int(np.count_nonzero(old != base))
+        self.voxels_changed += -more if back else more
+
+    def _told(self, record: Record | None) -> Box | None:
+        """Tell everybody of an edit, outside the lock; return its box."""
+        if record is None:
+            return None
+        self.changed.emit(record.box)
+        return record.box
+
+
+def _indices(box: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return where a stamp lies: slices with start and stop, or arrays of indices, none of them negative."""
+    return tuple(
+        _within(part, n) if isinstance(part, slice) else np.asarray(part) % n
+        for part, n in zip(box, shape, strict=True)
+    )
+
+
+def _within(part: slice, n: int) -> slice:
+    start, stop, _ = part.indices(n)
+    return slice(start, max(start, stop))
+
+
+def _union(places: Sequence[tuple[Any, ...]]) -> Box:
+    """Return the box that holds all places."""
+    return tuple(
+        slice(min(_ends(part)[0] for part in parts), max(_ends(part)[1] for part in parts))
+        for parts in zip(*places, strict=True)
+    )
+
+
+def _ends(part: Any) -> tuple[int, int]:
+    """Return start and stop of a slice or of the indices along one axis."""
+    if isinstance(part, slice):
+        return part.start, part.stop
+    return int(part.min(initial=np.iinfo(np.int64).max)), int(part.max(initial=-1)) + 1
+
+
+def _moved(place: tuple[Any, ...], by: Sequence[int]) -> tuple[Any, ...]:
+    """Return a place moved along each axis."""
+    return tuple(
+        slice(part.start + n, part.stop + n) if isinstance(part, slice) else part + n
+        for part, n in zip(place, by, strict=True)
+    )
+
+
+def _write(
+    region: NDArray[np.uint8], place: tuple[Any, ...], mask: NDArray[np.bool_] | None, values: ArrayLike
+) -> None:
+    if mask is None:
+        region[place] = values
+    else:
+        region[place][mask] = values
+
+
+def _sentence(error: Exception) -> str:
+    """Return why edits are not saved, and what to do."""
+    if isinstance(error, PoolError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "The edits are not on the disk yet: the memory is short; close other programs."
+    reason = getattr(error, "strerror", None) or error
+    where = getattr(error, "filename", None)
+    return (
+        f"The edits are not on the disk yet ({reason}{f': {where}' if where else ''}); free some space, or make the "
+        "folder of the drafts writable."
+    )

@@ -1,0 +1,616 @@
+"""The open case as napari layers, and strokes on its labels as edits."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import Colormap
+from psygnal import Signal
+from scipy.ndimage import binary_dilation
+
+from napari_bcp.app.reader import class_options
+from napari_bcp.scans.classes import default_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_bcp.app.edits import Atom, Edits
+    from napari_bcp.app.opened import OpenCase
+    from napari_bcp.app.session import Session
+    from napari_bcp.pool.edit_records import Box
+    from napari_bcp.review.islands import Island
+
+Overlay = Literal["map", "uncertainty", "nothing"]
+Plane = Literal["axial", "coronal", "sagittal", "3-D"]
+
+PLANES: Final[dict[Plane, tuple[int, int, int]]] = {
+    "axial": (0, 1, 2),
+    "coronal": (1, 0, 2),
+    "sagittal": (2, 0, 1),
+}
+"""Axes of the display arrays (z, y, x) in napari's order: the first is the one that the slider moves along."""
+
+ADDED_COLOUR: Final = "#56b4e9"
+REMOVED_COLOUR: Final = "#d55e00"
+
+_ISLAND_MARGIN: Final = 3  # voxels around an island, for its outline
+_ZOOMED_IN: Final = 1.2  # times the zoom that shows the whole scan
+
+_canvases: WeakValueDictionary[int, CaseLayers] = WeakValueDictionary()  # by the id of their session
+
+
+class CaseLayers:
+    """The layers of a session's open case in a viewer: `scan`, `map: CLASS`, `uncertainty`, `labels`.
+
+    They are made with the first case, filled anew with each other one, and taken away when none is open. Beside them
+    come and go `island` and `changes`. The user's own layers stay as they are. A session has one canvas: making a
+    second one closes the first.
+    """
+
+    changed = Signal()
+    """The chosen class, what lies over the scan, the plane or the set of layers is another one."""
+    edited = Signal()
+    """The labels, or what can be undone, have changed."""
+
+    def __init__(self, session: Session, viewer: Any) -> None:
+        former = _canvases.get(id(session))
+        if former is not None:
+            former.close()
+        _canvases[id(session)] = self
+        self._session = session
+        self._viewer = viewer
+        self._case: OpenCase | None = None
+        self._edits: Edits | None = None
+        self._own: dict[str, Any] = {}  # layers by the part they play; an Image or Labels each
+        self._chosen = 0
+        self._overlay: Overlay = "map"
+        self._opacity = 0.5
+        self._whole_zoom = 0.0  # the zoom that shows the whole scan
+        self._setting = False  # whether a layer is being changed from here, not by the user
+        self._taking_stroke = False
+        self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
+        session.painting = self._is_painting
+        session.case_opened.connect(self._open)
+        session.cases_changed.connect(self._follow_status)
+        session.map_changed.connect(self._follow_map)
+        viewer.layers.events.removed.connect(self._removed)
+        viewer.dims.events.point.connect(self._guard_tool)
+        viewer.dims.events.order.connect(self._turned)
+        viewer.dims.events.ndisplay.connect(self._turned)
+        self._open()
+
+    def close(self) -> None:
+        """Take the own layers away and listen to nothing any more. May be called twice."""
+        if _canvases.get(id(self._session)) is not self:
+            return
+        del _canvases[id(self._session)]
+        self._session.painting = _never
+        self._session.case_opened.disconnect(self._open, missing_ok=True)
+        self._session.cases_changed.disconnect(self._follow_status, missing_ok=True)
+        self._session.map_changed.disconnect(self._follow_map, missing_ok=True)
+        self._follow_edits(None)
+        self._viewer.dims.events.point.disconnect(self._guard_tool)
+        self._viewer.dims.events.order.disconnect(self._turned)
+        self._viewer.dims.events.ndisplay.disconnect(self._turned)
+        self._take_away()
+        self._viewer.layers.events.removed.disconnect(self._removed)
+
+    # -- what is shown, and how -------------------------------------------------------------------------------
+
+    @property
+    def chosen(self) -> int:
+        """Value of the class that is painted, and whose map is shown; 0 without classes."""
+        return self._chosen
+
+    def choose(self, value: int) -> None:
+        """Paint class `value`, and show its map. A value of no class is left aside."""
+        if self._case is None or value == self._chosen or value not in self._values():
+            return
+        self._chosen = value
+        labels = self._own.get("labels")
+        if labels is not None and labels.selected_label != value:
+            with self._quietly():
+                labels.selected_label = value
+        self._ask_for_map()
+        self.changed.emit()
+
+    @property
+    def overlay(self) -> Overlay:
+        """What lies over the scan."""
+        return self._overlay
+
+    def show_overlay(self, which: Overlay) -> None:
+        """Show the chosen class's map over the scan, or the uncertainty, or nothing."""
+        self._overlay = which
+        with self._quietly():
+            for role in ("map", "uncertainty"):
+                if role in self._own:
+                    self._own[role].visible = role == which
+        self.changed.emit()
+
+    @property
+    def opacity(self) -> float:
+        """Opacity of the map and the uncertainty, 0 to 1."""
+        return self._opacity
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set the opacity of the map and the uncertainty, 0 to 1."""
+        self._opacity = opacity
+        with self._quietly():
+            for role in ("map", "uncertainty"):
+                if role in self._own:
+                    self._own[role].opacity = opacity
+        self.changed.emit()
+
+    def set_contrast(self, low: float, high: float) -> None:
+        """Show the scan's values from `low` (black) to `high` (white)."""
+        if "scan" in self._own:
+            self._own["scan"].contrast_limits = (low, high)
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane that is shown, or None for an order of axes that is none of PLANES."""
+        if self._viewer.dims.ndisplay == 3:
+            return "3-D"
+        order = tuple(axis - self._first_axis for axis in self._viewer.dims.order[-3:])
+        return next((name for name, axes in PLANES.items() if axes == order), None)
+
+    @property
+    def axis(self) -> int:
+        """Axis of the display arrays (z, y, x) that the shown plane is cut across; in 3-D that of the last plane."""
+        return max(0, int(self._viewer.dims.order[-3]) - self._first_axis) if self._viewer.dims.ndim >= 3 else 0
+
+    def set_plane(self, plane: Plane) -> None:
+        """Show the case in `plane`, at the voxel where it is."""
+        dims = self._viewer.dims
+        if plane == "3-D":
+            dims.ndisplay = 3
+            return
+        dims.ndisplay = 2
+        first = self._first_axis
+        dims.order = (*range(first), *(first + axis for axis in PLANES[plane]))
+        self._viewer.reset_view()
+
+    def go_to_slice(self, axis: int, index: int) -> None:
+        """Show slice `index` across `axis` (z, y, x) of the case."""
+        if self._case is not None:
+            self._viewer.dims.set_point(self._first_axis + axis, index * self._case.spacing_zyx[axis])
+
+    def look_at(self, voxel: Sequence[int]) -> None:
+        """Show `voxel` (z, y, x) of the case in the middle of the canvas."""
+        if self._case is None:
+            return
+        dims, place = self._viewer.dims, [n * mm for n, mm in zip(voxel, self._case.spacing_zyx, strict=True)]
+        dims.set_point([self._first_axis + axis for axis in range(3)], place)
+        displayed = [place[axis - self._first_axis] for axis in dims.displayed if axis >= self._first_axis]
+        self._viewer.camera.center = tuple([0.0, *displayed][-3:])
+
+    # -- island and changes -----------------------------------------------------------------------------------
+
+    def show_island(self, island: Island | None) -> None:
+        """Show where `island` lies, outlined; None takes the outline away."""
+        if island is None or self._case is None:
+            self._drop("island")
+            return
+        shape = self._case.labels.shape
+        box = tuple(
+            slice(max(0, part.start - _ISLAND_MARGIN), min(n, part.stop + _ISLAND_MARGIN))
+            for part, n in zip(island.box, shape, strict=True)
+        )
+        start = [part.start for part in box]
+        inside = np.zeros([part.stop - part.start for part in box], bool)
+        voxels = np.unravel_index(island.indices, shape)
+        inside[tuple(index - first for index, first in zip(voxels, start, strict=True))] = True
+        # Beside the island rather than over it, and in the shown plane alone: what it is made of stays in sight.
+        in_plane = np.ones([1 if axis == self.axis else 3 for axis in range(3)], bool)
+        outline = (binary_dilation(inside, in_plane, iterations=2) & ~inside).view(np.uint8)
+        self.look_at(island.centre)
+        self._place(
+            "island",
+            "island",
+            outline,
+            translate=[first * mm for first, mm in zip(start, self._case.spacing_zyx, strict=True)],
+            colormap={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#ffffff"},
+            opacity=0.9,
+        )
+
+    @property
+    def changes_shown(self) -> bool:
+        """Whether the layer `changes` is there."""
+        return "changes" in self._own
+
+    def show_changes(self, shown: bool) -> None:
+        """Show, or no more, what differs from the labels that the reader began with."""
+        if shown and self._case is not None:
+            self._session.ask_current(_changes, self._place_changes)
+        else:
+            self._drop("changes")
+
+    # -- undo -------------------------------------------------------------------------------------------------
+
+    def undo(self) -> None:
+        """Take the newest edit back and show where it was. Nothing during a stroke, nor in a case that is locked."""
+        if self._edits is not None and self._free():
+            self._show_box(self._edits.undo())
+
+    def redo(self) -> None:
+        """Make the newest undone edit again and show where it is."""
+        if self._edits is not None and self._free():
+            self._show_box(self._edits.redo())
+
+    def _free(self) -> bool:
+        return self._case is not None and self._case.editable and not self._is_painting()
+
+    def _is_painting(self) -> bool:
+        """Return whether a stroke is going on: napari then holds its history open."""
+        labels = self._own.get("labels")
+        return labels is not None and bool(labels._block_history)  # noqa: SLF001 (napari has no public word for it)
+
+    def _show_box(self, box: Box | None) -> None:
+        """Move the slider to what has changed, unless it can be seen already."""
+        if box is not None and not self._in_sight(box):
+            middle = box[self.axis]
+            self.go_to_slice(self.axis, (middle.start + middle.stop - 1) // 2)
+
+    def _in_sight(self, box: Box) -> bool:
+        if self._case is None or self._viewer.dims.ndisplay == 3:
+            return True
+        part = box[self.axis]
+        return part.start <= self._shown_index(self.axis) < part.stop
+
+    def _shown_index(self, axis: int) -> int:
+        if self._case is None:
+            return 0
+        return round(self._viewer.dims.point[self._first_axis + axis] / self._case.spacing_zyx[axis])
+
+    # -- the case ---------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Show the session's current case; called again when it is another one."""
+        case = self._session.current
+        former, self._case = self._case, case
+        for role in ("island", "changes"):
+            self._drop(role)
+        if case is None:
+            self._follow_edits(None)
+            self._take_away()
+            self.changed.emit()
+            return
+        if case.map is None:
+            self._drop("map")
+            self._drop("uncertainty")
+        if self._chosen not in self._values():
+            self._chosen = next(iter(self._values()), 0)
+        with self._quietly():
+            for role in ("map", "uncertainty"):
+                if role in self._own:  # until its own is read, nothing: no other case's map may lie over this scan
+                    self._place(role, self._own[role].name, np.broadcast_to(np.uint8(0), case.scan.shape))
+            self._place("scan", "scan", case.scan, contrast_limits=case.contrast)
+            self._place("labels", "labels", case.labels, **class_options(case.classes))
+        self._follow_edits(case.edits)
+        self._set_editable()
+        self._look_around(first=former is None)
+        self._ask_for_map()
+        self.changed.emit()
+
+    def _look_around(self, first: bool) -> None:
+        """Show the labelled structure: whole scan at first, at the reader's own zoom from then on."""
+        camera = self._viewer.camera
+        zoomed_in = not first and camera.zoom > _ZOOMED_IN * self._whole_zoom > 0
+        if not zoomed_in:
+            self._viewer.reset_view(reset_camera_angle=False)
+            self._whole_zoom = camera.zoom
+        if self._case is not None:
+            center = camera.center
+            self.look_at(self._case.centre)
+            if not zoomed_in:
+                camera.center = center
+
+    def _follow_status(self, names: frozenset[str]) -> None:
+        """Lock the labels of a case that is accepted, free those of one that is reopened."""
+        case = self._session.current
+        if case is None or case is not self._case or (names and case.name not in names):
+            return
+        if case.edits is not self._edits:
+            self._follow_edits(case.edits)
+            with self._quietly():
+                self._place("labels", "labels", case.labels)
+        self._set_editable()
+        self.edited.emit()
+
+    def _set_editable(self) -> None:
+        labels = self._own.get("labels")
+        if labels is None or self._case is None or labels.editable == self._case.editable:
+            return
+        with self._quietly():
+            labels.editable = self._case.editable
+            if labels.editable:
+                labels.mode = self._tool
+
+    def _follow_edits(self, edits: Edits | None) -> None:
+        if self._edits is not None:
+            self._edits.changed.disconnect(self._show_edit, missing_ok=True)
+        self._edits = edits
+        if edits is not None:
+            edits.changed.connect(self._show_edit)
+
+    def _show_edit(self, box: Box) -> None:
+        """Show what has changed in the labels; a stroke is on the screen already."""
+        labels = self._own.get("labels")
+        if labels is not None and not self._taking_stroke and self._in_sight(box):
+            labels.refresh(thumbnail=False, highlight=False, extent=False)
+        if "changes" in self._own and self._case is not None:
+            layer = self._own["changes"]
+            layer.data[box] = _differences(self._case.labels[box], self._case.proposal[box])
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+        self.edited.emit()
+
+    # -- the map ----------------------------------------------------------------------------------------------
+
+    def _follow_map(self, name: str) -> None:
+        if self._case is not None and self._case.name == name:
+            self._ask_for_map()
+            if self.changes_shown:
+                self.show_changes(True)
+            self.changed.emit()
+
+    def _ask_for_map(self) -> None:
+        """Read the map of the chosen class, and the uncertainty, without holding the screen up."""
+        value = self._chosen
+        if self._case is None or self._case.map is None or not value:
+            return
+        self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
+        self._session.ask_current(lambda case: case.uncertainty(), self._place_uncertainty)
+
+    def _place_map(self, value: int, probability: NDArray[np.uint8]) -> None:
+        if self._case is None or value != self._chosen:
+            return  # another class has been chosen meanwhile
+        name, colour = next(
+            ((one.name, one.colour) for one in self._case.classes if one.value == value),
+            (f"class {value}", default_colour(value)),
+        )
+        self._place(
+            "map",
+            f"map: {name}",
+            probability,
+            colormap=_from_clear(colour),
+            contrast_limits=(0, 255),
+            visible=self._overlay == "map",
+            opacity=self._opacity,
+        )
+
+    def _place_uncertainty(self, uncertainty: NDArray[np.uint8]) -> None:
+        self._place(
+            "uncertainty",
+            "uncertainty",
+            uncertainty,
+            colormap=_from_clear("#fff04d"),
+            contrast_limits=(0, 255),
+            visible=self._overlay == "uncertainty",
+            opacity=self._opacity,
+        )
+
+    def _place_changes(self, changes: NDArray[np.uint8]) -> None:
+        colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: ADDED_COLOUR, 2: REMOVED_COLOUR}
+        features = {"index": [0, 1, 2], "name": ["as before", "added", "removed"]}
+        self._place("changes", "changes", changes, colormap=colours, features=features, opacity=0.9)
+        self.changed.emit()
+
+    # -- layers -----------------------------------------------------------------------------------------------
+
+    def _place(self, role: str, name: str, data: NDArray[Any], **options: Any) -> None:
+        """Show `data` in the layer of `role`: in the one that is there, which is faster and does not flicker."""
+        if self._case is None:
+            return
+        layer = self._own.get(role)
+        geometry = {"scale": self._case.spacing_zyx, "translate": options.pop("translate", (0.0, 0.0, 0.0))}
+        with self._quietly():
+            if layer is None:
+                kind = Image if role in ("scan", "map", "uncertainty") else Labels
+                if kind is Image and role != "scan":
+                    options = {**options, "blending": "translucent", "interpolation2d": "linear"}
+                options = {**options, **geometry, "units": ("mm",) * 3, "axis_labels": ("z", "y", "x")}
+                self._add(role, kind(data, name=name, **options))
+                return
+            self._refill(layer, data, {"name": name, **geometry, **options})
+
+    def _refill(self, layer: Any, data: NDArray[Any], options: dict[str, Any]) -> None:
+        """Put other data into a layer, with nothing left of what napari could undo in the former."""
+        if isinstance(layer, Labels):
+            layer.editable = False  # empties napari's own undo history, which would write into the new data
+        if layer.data is not data:
+            layer.data = data
+        for option, value in options.items():
+            if option not in ("scale", "translate") or not np.array_equal(getattr(layer, option), value):
+                setattr(layer, option, value)
+        if isinstance(layer, Labels):
+            layer.editable = self._case is None or self._case.editable
+            if layer.editable:
+                layer.mode = self._tool
+
+    def _add(self, role: str, layer: Any) -> None:
+        """Put a new layer into its place among the own ones, with the labels staying the active layer."""
+        layers = self._viewer.layers
+        order = ("scan", "map", "uncertainty", "labels", "changes", "island")
+        below = [self._own[one] for one in order[: order.index(role)] if one in self._own]
+        place = 1 + max((layers.index(one) for one in below), default=len(layers) - 1)
+        self._own[role] = layer
+        layers.insert(place, layer)
+        if role == "labels":
+            self._prepare_labels(layer)
+        elif role in ("map", "uncertainty"):
+            layer.events.visible.connect(self._overlay_by_hand)
+            layer.events.opacity.connect(self._opacity_by_hand)
+        if "labels" in self._own:
+            layers.selection.active = self._own["labels"]
+
+    def _prepare_labels(self, labels: Any) -> None:
+        labels.selected_label = self._chosen
+        labels.brush_size = 10
+        labels.mode = self._tool
+        labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
+        labels.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
+        labels.events.paint.connect(self._take_stroke)
+        labels.events.selected_label.connect(self._class_by_hand)
+        labels.events.data.connect(self._data_by_hand)
+        labels.events.mode.connect(self._tool_by_hand)
+
+    def _drop(self, role: str) -> None:
+        layer = self._own.pop(role, None)
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+            self._make_labels_active()
+
+    def _make_labels_active(self) -> None:
+        if "labels" in self._own:
+            self._viewer.layers.selection.active = self._own["labels"]
+
+    def _take_away(self) -> None:
+        for role in list(self._own):
+            self._drop(role)
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """While it lasts, what the layers report is not taken for the user's doing."""
+        former, self._setting = self._setting, True
+        try:
+            yield
+        finally:
+            self._setting = former
+
+    # -- what the user does with the layers -------------------------------------------------------------------
+
+    def _take_stroke(self, event: Any) -> None:
+        """Hand what napari has painted over as one edit; napari's own undo is not needed then, and takes memory."""
+        labels = self._own.get("labels")
+        if self._edits is None or labels is None:
+            return
+        self._taking_stroke = True
+        try:
+            self._edits.record_stroke([_atom(one) for one in event.value], operation=str(labels.mode))
+        finally:
+            self._taking_stroke = False
+            labels._undo_history.clear()  # noqa: SLF001 (the public way, editable = False, would end the tool)
+
+    def _class_by_hand(self) -> None:
+        """Follow the class that is chosen in napari; a number that is no class's goes on to the next that is."""
+        labels = self._own.get("labels")
+        if labels is None or self._setting:
+            return
+        value, values = int(labels.selected_label), self._values()
+        if value == 0 or value == self._chosen:
+            return
+        if value not in values:
+            up = value > self._chosen
+            further = [one for one in values if (one > self._chosen if up else one < self._chosen)]
+            value = (min(further) if up else max(further)) if further else self._chosen
+            with self._quietly():
+                labels.selected_label = value
+        self.choose(value)
+
+    def _data_by_hand(self) -> None:
+        """Take in labels that something else has put into the layer, and put the case's own array back."""
+        labels, edits = self._own.get("labels"), self._edits
+        if self._setting or labels is None or edits is None or labels.data is edits.array:
+            return
+        given = np.asarray(labels.data)
+        fits = given.shape == edits.array.shape and np.isin(np.unique(given), [0, *self._values()]).all()
+        with self._quietly():
+            self._refill(labels, edits.array, {})
+        if fits and self._free():
+            edits.apply("replace", given.astype(np.uint8))
+
+    def _overlay_by_hand(self) -> None:
+        if self._setting:
+            return
+        shown = [role for role in ("map", "uncertainty") if role in self._own and self._own[role].visible]
+        self._overlay = "uncertainty" if shown == ["uncertainty"] else "map" if shown else "nothing"
+        self.changed.emit()
+
+    def _opacity_by_hand(self, event: Any) -> None:
+        if not self._setting:
+            self._opacity = float(event.source.opacity)
+            self.changed.emit()
+
+    def _removed(self, event: Any) -> None:
+        """Forget an own layer that the user has deleted; it comes back with the next case, or by `restore`."""
+        for role, layer in list(self._own.items()):
+            if layer is event.value:
+                del self._own[role]
+                self.changed.emit()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the scan and its labels are there; a user may have deleted them."""
+        return self._case is None or {"scan", "labels"} <= set(self._own)
+
+    def restore(self) -> None:
+        """Put layers of the open case back that the user has deleted."""
+        self._open()
+
+    def _turned(self) -> None:
+        self._guard_tool()
+        self.changed.emit()
+
+    def _guard_tool(self, _event: Any = None) -> None:
+        """Put the tool down while the slider is outside the scan, where napari fails to paint (napari#7325)."""
+        labels = self._own.get("labels")
+        if labels is None or self._case is None or self._setting or not labels.editable:
+            return
+        size = self._case.labels.shape[self.axis]
+        outside = self._viewer.dims.ndisplay == 2 and not 0 <= self._shown_index(self.axis) < size
+        with self._quietly():
+            if outside:
+                labels.mode = "pan_zoom"
+            elif labels.mode != self._tool:
+                labels.mode = self._tool
+
+    def _tool_by_hand(self) -> None:
+        """Remember the tool that the user takes; outside the scan it is for later."""
+        if not self._setting and self._own["labels"].editable:
+            self._tool = str(self._own["labels"].mode)
+            self._guard_tool()
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    @property
+    def _first_axis(self) -> int:
+        """Which of the viewer's axes is the case's z: layers with more axes come before it."""
+        return max(0, int(self._viewer.dims.ndim) - 3)
+
+    def _values(self) -> list[int]:
+        return [] if self._case is None else [one.value for one in self._case.classes]
+
+
+def _never() -> bool:
+    return False
+
+
+def _atom(atom: Any) -> Atom:
+    """Return one of napari's stamps as Edits takes it: from a brush, or (indices, old, new) from `data_setitem`."""
+    if hasattr(atom, "slice_key"):
+        return atom.slice_key, atom.mask, atom.old_values, atom.new_value
+    indices, old, new = atom
+    return indices, None, old, new
+
+
+def _from_clear(colour: str) -> Colormap:
+    """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return Colormap([[red, green, blue, 0], [red, green, blue, 1]], name=f"clear to {colour}")
+
+
+def _changes(case: OpenCase) -> NDArray[np.uint8]:
+    return _differences(case.labels, case.proposal)
+
+
+def _differences(labels: NDArray[np.uint8], proposal: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where a class has been added or put in place of another, 2 where one has been removed, else 0."""
+    removed = (labels == 0).view(np.uint8)
+    return np.where(labels == proposal, np.uint8(0), np.uint8(1) + removed)

@@ -1,0 +1,644 @@
+"""Review: the open case, its map, the tools that mend its labels, and the reader's verdict."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSlider,
+    QStackedWidget,
+    QTabWidget,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from napari_bcp.app.layers import CaseLayers
+from napari_bcp.app.listen import listen
+from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, swatch
+from napari_bcp.app.parts import Question, button, wrapped_label
+from napari_bcp.app.status_icons import status_icon
+from napari_bcp.app.wording import counted, duration
+from napari_bcp.review.wording import millilitres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_bcp.app.opened import OpenCase
+    from napari_bcp.app.session import Session
+    from napari_bcp.app.theme import Colours
+    from napari_bcp.review.islands import Island
+    from napari_bcp.review.worst import SliceNote
+
+KEYS: Final = {
+    "accept": ("Ctrl+Return", "Ctrl+Enter"),
+    "accept and next": ("Ctrl+Shift+Return", "Ctrl+Shift+Enter"),
+    "reject": ("Ctrl+D",),
+    "reopen": ("Ctrl+B",),
+    "revert": ("Ctrl+Shift+R",),
+    "what changed": ("Ctrl+L",),
+    "fill_holes": ("Ctrl+H",),
+    "smooth": ("Ctrl+J",),
+    "keep_largest": ("Ctrl+K",),
+    "interpolate": ("Ctrl+I",),
+    "overlay": ("Ctrl+Space",),
+    "axial": ("Ctrl+1",),
+    "coronal": ("Ctrl+2",),
+    "sagittal": ("Ctrl+3",),
+    "3-D": ("Ctrl+4",),
+}
+"""Keys that work in the whole window while the panel is shown. None of them is napari's."""
+
+CLEAN_UPS: Final = (
+    ("fill_holes", "Fill holes", "Fill the holes of the chosen class, in 3-D and in every axial slice"),
+    ("smooth", "Smooth", "Smooth the surface of the chosen class; its volume stays"),
+    ("keep_largest", "Largest only", "Keep the largest connected part of the chosen class"),
+    ("interpolate", "Interpolate", "Fill the slices between those that have the chosen class, along the shown axis"),
+)
+_OVERLAYS: Final = ("Map", "Uncertainty", "Nothing")
+_USUAL_PERCENT: Final = 50
+_ADVICE_MS: Final = 1500  # after the last edit: reading the whole volume at each stroke would be felt
+_SAVED_EVERY_MS: Final = 1000
+
+
+class ReviewPanel(QWidget):
+    """The tools for the open case of `session`; its layers in `viewer` are `layers`."""
+
+    def __init__(self, session: Session, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._colours: Colours | None = None
+        self._case: OpenCase | None = None
+        self._percents: dict[int, int] = {}  # where the border of each class was put in this case
+        self._saved_at: float | None = None
+        self.layers = CaseLayers(session, viewer)
+        self._make_head()
+        self._make_tools()
+        self._make_lists()
+        self._make_verdict()
+        self._lay_out()
+        self._make_shortcuts()
+
+        self._advice_timer = QTimer(self, interval=_ADVICE_MS, singleShot=True)
+        self._advice_timer.timeout.connect(self._ask_for_advice)
+        self._saved_timer = QTimer(self, interval=_SAVED_EVERY_MS)
+        self._saved_timer.timeout.connect(self._show_saved)
+        self._saved_timer.start()
+        listen(self, session.case_opened, self._show_case)
+        listen(self, session.case_loading, self._show_loading)
+        listen(self, session.cases_changed, self._follow_status)
+        listen(self, session.map_changed, self._follow_map)
+        listen(self, session.busy_changed, self._show_possible)
+        listen(self, self.layers.changed, self._show_canvas)
+        listen(self, self.layers.edited, self._follow_edit)
+        self._show_case()
+
+    def close_down(self) -> None:
+        """Take the case's layers out of the viewer, for a panel that goes away; the session goes on."""
+        self._border.finish()
+        self._saved_timer.stop()
+        self._advice_timer.stop()
+        self.layers.close()
+
+    def set_colours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self._colours = colours
+        self._question.set_colours(colours)
+        self._show_status()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Let nothing hang in the air: what a slider previews becomes an edit."""
+        self._border.finish()
+        super().hideEvent(event)
+
+    # -- making -----------------------------------------------------------------------------------------------
+
+    def _make_head(self) -> None:
+        self._name = QElidingLabel()
+        bold(self._name)
+        self._status_sign, self._status = QLabel(), QLabel()
+        self._source = wrapped_label()
+        self._saved = wrapped_label()
+        self._undo = button("Undo", "", self.layers.undo)
+        self._redo = button("Redo", "", self.layers.redo)
+        self._revert = button(
+            "Revert",
+            f"Go back to the labels that this case began with; can be undone ({_key('revert')})",
+            self._do_revert,
+        )
+        self._changes = button(
+            "What changed",
+            f"Show what you added (blue) and removed (orange) since the beginning ({_key('what changed')})",
+            checkable=True,
+        )
+        self._changes.clicked.connect(self.layers.show_changes)
+        self._restore_layers = button("Show the layers again", "Put layers back that were deleted", self.layers.restore)
+
+    def _make_tools(self) -> None:
+        self._classes = QComboBox()
+        self._classes.setToolTip("The class that is painted and whose map is shown (keys − and = on the canvas)")
+        self._classes.setAccessibleName("Class")
+        self._classes.activated.connect(lambda _: self.layers.choose(self._classes.currentData()))
+        self._overlay = Segments(
+            [
+                ("Map", f"The chosen class's probability over the scan ({_key('overlay')}: the next of the three)"),
+                ("Uncertainty", "Where the model wavers between classes"),
+                ("Nothing", "The scan and its labels alone"),
+            ]
+        )
+        self._overlay.chosen.connect(lambda name: self.layers.show_overlay(name.lower()))
+        self._opacity = QSlider(Qt.Orientation.Horizontal)
+        self._opacity.setRange(0, 100)
+        self._opacity.setToolTip("How strongly the map covers the scan")
+        self._opacity.setAccessibleName("Opacity of the map")
+        self._opacity.valueChanged.connect(lambda percent: self.layers.set_opacity(percent / 100))
+        self._stamp = QElidingLabel()
+        self._border = SettlingSlider(
+            1, 99, "Border of the chosen class along its map: voxels from this probability on belong to it"
+        )
+        self._border.previewed.connect(lambda percent: self._set_border(percent, final=False))
+        self._border.settled.connect(lambda percent: self._set_border(percent, final=True))
+        self._clean_ups = {
+            name: button(text, f"{tip} ({_key(name)})", self._clean_up(name)) for name, text, tip in CLEAN_UPS
+        }
+        self._plane = Segments([(name, f"{name} ({_key(name)})") for name in ("axial", "coronal", "sagittal", "3-D")])
+        self._plane.chosen.connect(self.layers.set_plane)
+        self._windows = QPushButton("Window")
+        self._windows.setToolTip("CT windows for the contrast of the scan")
+        self._windows.setMenu(QMenu(self._windows))
+
+    def _make_lists(self) -> None:
+        self.advice = QListWidget()
+        self.advice.setToolTip("Slices worth a look, the most urgent first; a click shows one")
+        self.advice.setWordWrap(True)
+        self.advice.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.advice.currentItemChanged.connect(self._go_to_advice)
+        self.advice.itemClicked.connect(self._go_to_advice)
+        self.islands = QTreeWidget()
+        self.islands.setToolTip(
+            "Parts of the map that the clean-up removed. Selecting one shows it; Enter or Restore puts it back."
+        )
+        self.islands.setHeaderLabels(["Class", "Volume", "Probability", ""])
+        self.islands.setRootIsDecorated(False)
+        header = self.islands.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in (1, 2, 3):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.islands.currentItemChanged.connect(self._go_to_island)
+        self.islands.itemActivated.connect(lambda item, _: self._restore(item.data(0, Qt.ItemDataRole.UserRole)))
+        self._lists = QTabWidget()
+        self._lists.setDocumentMode(True)
+        self._lists.addTab(self.advice, "Worth a look")
+        self._lists.addTab(self.islands, "Removed islands")
+        self._lists.setTabToolTip(0, "Slices of the shown plane that deserve a look first")
+        self._lists.setTabToolTip(1, "Parts of the map that the clean-up removed")
+        self._lists.setMinimumHeight(150)
+
+    def _make_verdict(self) -> None:
+        self._question = Question()
+        self._accept_next = _two_lines(
+            "Accept and next", "accept and next", "These labels are right: on to the next case"
+        )
+        self._accept = _two_lines("Accept", "accept", "These labels are right; stay here")
+        self._reject = _two_lines(
+            "Reject", "reject", "Drop the proposal and the edits; the case waits for a better map"
+        )
+        self._reopen = _two_lines("Reopen to edit", "reopen", "Make a draft of the accepted mask again")
+        self._next = _two_lines("Next case", "accept and next", "Open the case that is proposed next")
+        self._accept_next.clicked.connect(self._do_accept_next)
+        self._accept.clicked.connect(self._do_accept)
+        self._reject.clicked.connect(self._do_reject)
+        self._reopen.clicked.connect(self._do_reopen)
+        self._next.clicked.connect(lambda: self._session.next_case())
+
+    def _make_shortcuts(self) -> None:
+        presses: dict[str, tuple[QPushButton, ...]] = {
+            "accept": (self._accept,),
+            "accept and next": (self._accept_next, self._next),
+            "reject": (self._reject,),
+            "reopen": (self._reopen,),
+            "revert": (self._revert,),
+            "what changed": (self._changes,),
+            **{name: (one,) for name, one in self._clean_ups.items()},
+            **{name: (one,) for name, one in self._plane.buttons.items()},
+        }
+        for name, buttons in presses.items():
+            self._shortcut(name, _presser(buttons))
+        self._shortcut("overlay", self._next_overlay)
+
+    def _shortcut(self, name: str, slot: Callable[[], object]) -> None:
+        shortcut = QShortcut(self)
+        shortcut.setKeys([QKeySequence(key) for key in KEYS[name]])
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # the canvas has the focus most of the time
+        shortcut.activated.connect(slot)
+
+    def _lay_out(self) -> None:
+        head = _row((self._name, 1), self._status_sign, self._status)
+        edits = _row(self._undo, self._redo, self._revert, (self._changes, 1))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        for line, (title, widget) in enumerate(
+            (
+                ("Class", self._classes),
+                ("Over it", self._overlay),
+                ("Opacity", _holding(_row((self._opacity, 1), self._stamp))),
+                ("Border", self._border),
+            )
+        ):
+            grid.addWidget(QLabel(title), line, 0)
+            grid.addWidget(widget, line, 1)
+        inside = QVBoxLayout()
+        inside.setContentsMargins(6, 6, 6, 6)
+        inside.setSpacing(8)
+        inside.addLayout(head)
+        inside.addWidget(self._source)
+        inside.addWidget(self._restore_layers)
+        inside.addLayout(edits)
+        inside.addWidget(_line())
+        inside.addLayout(grid)
+        inside.addLayout(_row(*((one, 1) for one in self._clean_ups.values())))
+        inside.addWidget(_line())
+        inside.addLayout(_row((self._plane, 1), self._windows))
+        inside.addWidget(self._lists, 1)
+        scroll = QScrollArea()
+        scroll.setWidget(_holding(inside))
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bottom = QVBoxLayout()
+        bottom.setContentsMargins(6, 4, 6, 6)
+        bottom.setSpacing(4)
+        bottom.addWidget(self._saved)
+        bottom.addWidget(self._question)
+        bottom.addLayout(_row((self._accept_next, 4), (self._accept, 3), (self._reject, 3)))
+        bottom.addLayout(_row((self._reopen, 1), (self._next, 1)))
+        page = QVBoxLayout()
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(0)
+        page.addWidget(scroll, 1)
+        page.addWidget(_line())
+        page.addLayout(bottom)
+        self._empty = wrapped_label()
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._empty.setMargin(24)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self._empty)
+        self._pages.addWidget(_holding(page))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._pages)
+
+    # -- showing ----------------------------------------------------------------------------------------------
+
+    def _show_case(self) -> None:
+        """Show another case, or that there is none."""
+        case = self._case = self._session.current
+        self._percents.clear()
+        self._border.show_value(_USUAL_PERCENT)
+        self._question.hide()
+        self._saved_at = None
+        self._show_islands([])
+        self._show_advice([])
+        self._pages.setCurrentIndex(0 if case is None else 1)
+        self._empty.setText(
+            "No case is open.\n\nOpen one in Cases: a double click, Enter, or Next for the proposed one."
+        )
+        if case is None:
+            return
+        self._name.setText(case.name)
+        self._name.setToolTip(str(case.case.path))
+        self._classes.clear()
+        for one in case.classes:
+            self._classes.addItem(swatch(one.colour), one.name, one.value)
+        self._make_windows(case)
+        self._show_status()
+        self._show_canvas()
+        self._show_saved()
+        self._ask_for_islands()
+        self._ask_for_advice()
+
+    def _show_loading(self, name: str) -> None:
+        if self._session.current is None:
+            self._empty.setText(f"{name} is being read…")
+        else:
+            self._source.setText(f"{name} is being read…")
+
+    def _make_windows(self, case: OpenCase) -> None:
+        self._windows.setVisible(bool(case.windows))
+        menu = self._windows.menu()
+        if menu is None:
+            return
+        menu.clear()
+        for name, (low, high) in {**case.windows, "whole range": case.contrast}.items():
+            action = menu.addAction(f"{name}  ({low:.0f} to {high:.0f})")
+            action.triggered.connect(_setter(self.layers.set_contrast, low, high))
+
+    def _show_status(self) -> None:
+        case = self._case
+        if case is None:
+            return
+        status = case.case.status
+        if self._colours is not None:
+            self._status_sign.setPixmap(status_icon(status, self._colours).pixmap(16, 16))
+        self._status.setText(status)
+        self._source.setText(_source_of(case))
+        for one in (self._accept_next, self._accept, self._reject):
+            one.setVisible(case.editable)
+        for one in (self._reopen, self._next):
+            one.setVisible(not case.editable)
+        self._show_possible()
+
+    def _show_possible(self) -> None:
+        """Enable what can be done now."""
+        case = self._case
+        if case is None:
+            return
+        free = case.editable and not self._session.busy
+        edits, has_map = case.edits, case.map is not None
+        for one in (*self._clean_ups.values(), self._accept_next, self._accept):
+            one.setEnabled(free)
+        self._reject.setEnabled(free and case.case.status in ("predicted", "draft"))
+        self._reopen.setEnabled(not self._session.busy)
+        self._next.setEnabled(bool(self._session.proposals))
+        self._revert.setEnabled(free and (edits.can_undo or bool(edits.voxels_changed)))
+        self._border.setEnabled(free and has_map)
+        self._overlay.setEnabled(has_map)
+        self._opacity.setEnabled(has_map)
+        self._undo.setEnabled(free and edits.can_undo)
+        self._redo.setEnabled(free and edits.can_redo)
+        self._undo.setToolTip(
+            f"Undo: {edits.operations[-1]} (Ctrl+Z)" if edits.can_undo else "Nothing to undo (Ctrl+Z)"
+        )
+        self._redo.setToolTip(
+            f"Redo: {edits.undone[-1]} (Ctrl+Shift+Z)" if edits.can_redo else "Nothing to redo (Ctrl+Shift+Z)"
+        )
+        self._stamp.setText(case.map_stamp if has_map else "no map yet")
+        self._stamp.setToolTip("Which run's teacher made the map, and after how many steps")
+        self._show_saved()
+
+    def _show_canvas(self) -> None:
+        """Follow what is shown on the canvas, whoever chose it."""
+        if self._case is None:
+            return
+        layers = self.layers
+        self._restore_layers.setVisible(not layers.complete)
+        place = self._classes.findData(layers.chosen)
+        if place != self._classes.currentIndex():
+            self._border.finish()
+            self._classes.setCurrentIndex(place)
+            self._border.show_value(self._percents.get(layers.chosen, _USUAL_PERCENT))
+        self._overlay.show_choice(layers.overlay.capitalize())
+        self._opacity.blockSignals(True)
+        self._opacity.setValue(round(100 * layers.opacity))
+        self._opacity.blockSignals(False)
+        self._changes.setChecked(layers.changes_shown)
+        if layers.plane != self._shown_plane():
+            self._plane.show_choice(layers.plane)
+            self._advice_timer.start(0)
+
+    def _shown_plane(self) -> str | None:
+        return next((name for name, one in self._plane.buttons.items() if one.isChecked()), None)
+
+    def _show_saved(self) -> None:
+        """Say whether the edits are on the disk."""
+        case, now = self._case, time.monotonic()
+        if case is None:
+            return
+        edits = case.edits
+        changed = f"{counted(edits.voxels_changed, 'voxel')} changed"
+        if self._session.busy:
+            text = f"{self._session.busy.replace('_', ' ').capitalize()}…"
+        elif edits.problem:
+            text = f"⚠ Not saved: {edits.problem}"
+        elif edits.dirty:
+            text, self._saved_at = f"{changed} · saving…", now
+        elif self._saved_at is not None:
+            text = f"{changed} · saved {duration(now - self._saved_at)} ago"
+        else:
+            text = f"{changed} · saved" if edits.voxels_changed else "Nothing changed yet"
+        if self._saved.text() != text:
+            self._saved.setText(text)
+
+    def _follow_status(self, names: frozenset[str]) -> None:
+        if self._case is not None and (not names or self._case.name in names):
+            self._show_status()
+        elif self._case is not None:
+            self._next.setEnabled(bool(self._session.proposals))
+
+    def _follow_map(self, name: str) -> None:
+        if self._case is not None and self._case.name == name:
+            self._show_status()
+            self._ask_for_islands()
+            self._ask_for_advice()
+
+    def _follow_edit(self) -> None:
+        self._show_possible()
+        self._advice_timer.start(_ADVICE_MS)
+
+    # -- lists ------------------------------------------------------------------------------------------------
+
+    def _ask_for_advice(self) -> None:
+        if self._case is not None and self._case.map is not None:
+            axis = self.layers.axis
+            self._session.ask_current(lambda case: case.worth_a_look(axis), self._show_advice)
+
+    def _show_advice(self, notes: Sequence[SliceNote]) -> None:
+        self.advice.blockSignals(True)
+        self.advice.clear()
+        for note in notes:
+            item = QListWidgetItem(f"Slice {note.index}: {note.reason}")
+            item.setData(Qt.ItemDataRole.UserRole, note.index)
+            item.setToolTip(note.reason)
+            self.advice.addItem(item)
+        self.advice.blockSignals(False)
+        self._lists.setTabText(0, f"Worth a look ({len(notes)})")
+
+    def _go_to_advice(self, item: QListWidgetItem | None, *_: object) -> None:
+        if item is not None:
+            self.layers.go_to_slice(self.layers.axis, item.data(Qt.ItemDataRole.UserRole))
+
+    def _ask_for_islands(self) -> None:
+        if self._case is not None and self._case.map is not None:
+            self._session.ask_current(lambda case: case.islands(), self._show_islands)
+
+    def _show_islands(self, islands: Sequence[Island]) -> None:
+        self.layers.show_island(None)
+        self.islands.blockSignals(True)
+        self.islands.clear()
+        names = {} if self._case is None else {one.value: one for one in self._case.classes}
+        for island in islands:
+            spec = names.get(island.value)
+            item = QTreeWidgetItem(
+                [
+                    spec.name if spec else f"class {island.value}",
+                    f"{millilitres(island.volume_ml)} ml",
+                    f"{100 * island.mean_probability:.0f} %",
+                ]
+            )
+            item.setData(0, Qt.ItemDataRole.UserRole, island)
+            if spec is not None:
+                item.setIcon(0, swatch(spec.colour))
+            self.islands.addTopLevelItem(item)
+            restore = button(
+                "Restore", "Put this part back into the labels; can be undone", _setter(self._restore, island)
+            )
+            restore.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # Enter in the list does the same
+            self.islands.setItemWidget(item, 3, restore)
+        self.islands.blockSignals(False)
+        self._lists.setTabText(1, f"Removed islands ({len(islands)})")
+
+    def _go_to_island(self, item: QTreeWidgetItem | None, *_: object) -> None:
+        self.layers.show_island(None if item is None else item.data(0, Qt.ItemDataRole.UserRole))
+
+    # -- acting -----------------------------------------------------------------------------------------------
+
+    def _can_edit(self) -> bool:
+        """Return whether the labels may be changed now: not in a locked case, nor while a stroke goes on."""
+        case = self._case
+        return case is not None and case.editable and not self._session.busy and not self._session.painting()
+
+    def _clean_up(self, name: str) -> Callable[[], None]:
+        def clean_up() -> None:
+            if not self._can_edit() or not self.layers.chosen:
+                return
+            self._border.finish()
+            axis = (self.layers.axis,) if name == "interpolate" else ()
+            self._session.edit_current(name, self.layers.chosen, *axis)
+
+        return clean_up
+
+    def _set_border(self, percent: int, final: bool) -> None:
+        if self._can_edit() and self._case is not None and self._case.map is not None:
+            self._percents[self.layers.chosen] = percent
+            self._case.set_threshold(self.layers.chosen, round(percent * 2.55), final)
+
+    def _restore(self, island: Island) -> None:
+        if self._can_edit():
+            self.layers.show_island(None)
+            self._session.edit_current("restore_island", island)
+            self._ask_for_islands()
+
+    def _next_overlay(self) -> None:
+        if self._overlay.isEnabled():
+            place = _OVERLAYS.index(self.layers.overlay.capitalize())
+            self._overlay.buttons[_OVERLAYS[(place + 1) % len(_OVERLAYS)]].click()
+
+    def _do_revert(self) -> None:
+        if self._can_edit():
+            self._session.revert()
+
+    def _do_accept(self) -> None:
+        self._do_accept_then(then_next=False)
+
+    def _do_accept_next(self) -> None:
+        self._do_accept_then(then_next=True)
+
+    def _do_accept_then(self, then_next: bool) -> None:
+        if self._can_edit():
+            self._border.finish()
+            self._session.accept(then_next=then_next)
+
+    def _do_reject(self) -> None:
+        if self._case is None or not self._can_edit():
+            return
+        changed = self._case.edits.voxels_changed
+        if changed:
+            text = f"Your edits of {self._case.name}, {counted(changed, 'voxel')}, will be gone."
+            self._question.ask(text, "Reject it", lambda: self._session.reject())
+        else:
+            self._session.reject()
+
+    def _do_reopen(self) -> None:
+        self._session.reopen()
+
+
+def _source_of(case: OpenCase) -> str:
+    """Return where the labels on screen come from."""
+    if not case.editable:
+        who = "by rule" if case.case.mask_by == "rule" else "by hand"
+        return f"Accepted {who}, and locked: reopen the case to edit it."
+    if case.restored:
+        return case.restored
+    return {
+        "pseudo-label": f"Pseudo-label of {case.map_stamp}.",
+        "mask": "Mask that was accepted before.",
+        "draft": "Draft.",
+    }.get(case.source, "No labels yet: paint some, or train and come back when there is a map.")
+
+
+def _key(name: str) -> str:
+    """Return the key of an action as it is written on the keyboard."""
+    return KEYS[name][-1]
+
+
+def _two_lines(text: str, key: str, tip: str) -> QPushButton:
+    """Return a button for the verdict, with its key below its name."""
+    made = button(f"{text}\n{_key(key)}", f"{tip} ({_key(key)})")
+    made.setAccessibleName(text)
+    made.setMinimumWidth(10)
+    made.setMinimumHeight(2 * made.fontMetrics().height() + 12)
+    return made
+
+
+def _presser(buttons: tuple[QPushButton, ...]) -> Callable[[], None]:
+    """Return what presses the one of `buttons` that is there."""
+
+    def press() -> None:
+        for one in buttons:
+            if one.isVisible():
+                one.click()
+                return
+
+    return press
+
+
+def _setter(method: Callable[..., object], *arguments: object) -> Callable[[], None]:
+    def call() -> None:
+        method(*arguments)
+
+    return call
+
+
+def _row(*widgets: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
+    """Return widgets side by side; (widget, stretch) for one that takes the room there is."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for one in widgets:
+        if isinstance(one, tuple):
+            row.addWidget(*one)
+        else:
+            row.addWidget(one)
+    return row
+
+
+def _holding(layout: QHBoxLayout | QVBoxLayout) -> QWidget:
+    holder = QWidget()
+    holder.setLayout(layout)
+    return holder
+
+
+def _line() -> QFrame:
+    made = QFrame()
+    made.setFrameShape(QFrame.Shape.HLine)
+    made.setFixedHeight(1)
+    return made

@@ -1,0 +1,180 @@
+"""Asks for what a new pool is made from, or for scans that are added to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_bcp.app.parts import button, wrapped_label
+from napari_bcp.errors import SettingError
+from napari_bcp.scans import ClassSpec
+from napari_bcp.scans.classes import default_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WIDTH: Final = 480
+
+
+class PoolDialog(QDialog):
+    """Folders of scans and masks; for a new pool also its own folder and the classes.
+
+    What was typed stays until the application ends, so that nothing is lost when a pool cannot be made.
+    """
+
+    def __init__(self, parent: QWidget | None = None, *, extend: bool = False) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Add scans" if extend else "New pool")
+        self.setMinimumWidth(_WIDTH)
+        self._extend = extend
+        self._own_place = False
+        self.images = _path("Folder of NIfTI files, or of a data set as nnU-Net or the Decathlon lay it out")
+        self.labels = _path("Folder of masks with the names of their scans; leave empty if they lie among the scans")
+        self.place = _path("Folder for table, masks, maps and runs; scans stay where they are")
+        self.classes = QLineEdit()
+        self.classes.setPlaceholderText("liver, stomach, aorta")
+        self.classes.setToolTip(
+            "Names of the values 1, 2, 3 … in the masks, or a file that names them; empty: from the data set or masks"
+        )
+        self._problem = wrapped_label()
+        self._buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, Qt.Orientation.Horizontal
+        )
+        self._ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
+        self._ok.setText("Add" if extend else "Make the pool")
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("&Scans", _with_browser(self.images, self._browse_images))
+        form.addRow("&Masks (optional)", _with_browser(self.labels, self._browse_labels))
+        if not extend:
+            form.addRow("&Pool goes to", _with_browser(self.place, self._browse_place))
+            form.addRow("&Classes (optional)", _with_browser(self.classes, self._browse_classes))
+        for row in range(form.rowCount()):
+            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+            line = (self.images, self.labels, self.place, self.classes)[row]
+            if label is not None and label.widget() is not None:
+                label.widget().setBuddy(line)  # type: ignore[attr-defined]
+        column = QVBoxLayout(self)
+        column.addWidget(
+            wrapped_label(
+                "Scans are NIfTI files (.nii, .nii.gz) and are only read. A mask has its scan's name, also with "
+                "_mask, _label or _seg behind it. What matches nothing is listed afterwards."
+            )
+        )
+        column.addLayout(form)
+        column.addWidget(self._problem)
+        column.addWidget(self._buttons)
+        self._buttons.accepted.connect(self.accept)
+        self._buttons.rejected.connect(self.reject)
+        self.images.textChanged.connect(self._suggest)
+        self.place.textEdited.connect(self._placed)
+        for line in (self.images, self.labels, self.place, self.classes):
+            line.textChanged.connect(self._check)
+        self._check()
+
+    def folders(self) -> tuple[Path, Path | None]:
+        """Return the folders of scans and of masks, None for the latter if it was left empty."""
+        labels = self.labels.text().strip()
+        return _folder(self.images.text()), _folder(labels) if labels else None
+
+    def pool_folder(self) -> Path:
+        """Return where the pool goes."""
+        return _folder(self.place.text())
+
+    def class_specs(self) -> Path | list[ClassSpec] | None:
+        """Return a file of classes, the classes named, or None. Raises SettingError for a name that is none."""
+        text = self.classes.text().strip()
+        if not text:
+            return None
+        if _folder(text).is_file():
+            return _folder(text)
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        if len({name.lower() for name in names}) < len(names):
+            raise SettingError("Two classes have the same name; give every class its own.")
+        return [ClassSpec(value, name, default_colour(value)) for value, name in enumerate(names, start=1)]
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _suggest(self, text: str) -> None:
+        """Place the pool beside the scans until the reader names a place."""
+        if not self._own_place and text.strip():
+            images = _folder(text)
+            self.place.setText(str(images.parent / f"{images.name}-pool"))
+
+    def _placed(self, text: str) -> None:
+        self._own_place = bool(text.strip())
+
+    def _check(self, *_: object) -> None:
+        problem = self._find_problem()
+        self._problem.setText(problem)
+        self._ok.setEnabled(not problem and bool(self.images.text().strip()))
+
+    def _find_problem(self) -> str:
+        if not self.images.text().strip():
+            return ""
+        images, labels = self.folders()
+        for what, folder in (("scans", images), ("masks", labels)):
+            if folder is not None and not folder.is_dir():
+                return f"There is no folder of {what} at {folder}."
+        if self._extend:
+            return ""
+        if not self.place.text().strip():
+            return "Name a folder for the pool."
+        if (self.pool_folder() / "pool.sqlite").exists():
+            return f"{self.pool_folder()} is a pool already: open it, or choose another folder."
+        try:
+            self.class_specs()
+        except SettingError as error:
+            return str(error)
+        return ""
+
+    def _browse_images(self) -> None:
+        self._browse(self.images, "Folder of scans")
+
+    def _browse_labels(self) -> None:
+        self._browse(self.labels, "Folder of masks")
+
+    def _browse_place(self) -> None:
+        self._browse(self.place, "Folder for the pool")
+        self._placed(self.place.text())
+
+    def _browse_classes(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "File of classes", self.images.text(), "Classes (*.json *.txt)")
+        if path:
+            self.classes.setText(path)
+
+    def _browse(self, line: QLineEdit, title: str) -> None:
+        path = QFileDialog.getExistingDirectory(self, title, line.text() or self.images.text())
+        if path:
+            line.setText(path)
+
+
+def _path(tip: str) -> QLineEdit:
+    line = QLineEdit()
+    line.setToolTip(tip)
+    return line
+
+
+def _with_browser(line: QLineEdit, browse: Callable[[], None]) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(line, 1)
+    row.addWidget(button("Browse…", "Choose in a window", browse))
+    return holder
+
+
+def _folder(text: str) -> Path:
+    return Path(text.strip()).expanduser()

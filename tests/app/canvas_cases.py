@@ -1,0 +1,151 @@
+"""An open case and a session by hand, for tests of the canvas and the Review panel: no pool, no thread, no process."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from psygnal import Signal
+from scipy.ndimage import gaussian_filter
+
+from napari_bcp.app.edits import Edits
+from napari_bcp.review.changes import differences
+from napari_bcp.review.cleanup import fill_holes, keep_largest, smooth, threshold
+from napari_bcp.review.interpolate import interpolate_between, painted_slices
+from napari_bcp.review.islands import removed_islands, restore
+from napari_bcp.review.uncertainty import entropy
+from napari_bcp.review.worst import slices_worth_a_look
+from napari_bcp.scans import ClassSpec
+
+CLASSES = (ClassSpec(1, "liver", "#e69f00"), ClassSpec(2, "spleen", "#56b4e9"), ClassSpec(5, "aorta", "#d55e00"))
+SPACING = (3.0, 1.0, 1.0)
+SHAPE = (24, 64, 64)
+
+
+def no_draft():
+    raise AssertionError("nothing is saved in these tests")
+
+
+class HandMadeCase:
+    """An open case: a liver with an island beside it, a spleen, and a map of both."""
+
+    def __init__(self, name="case_a", shape=SHAPE, spacing=SPACING, status="predicted", with_map=True, classes=CLASSES):
+        rng = np.random.default_rng(len(name))
+        z, y, x = (n / 2 for n in shape)
+        grid = np.indices(shape, np.float32)
+        liver = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, (z, y, x * 0.6), shape, strict=True)) < 0.02
+        spleen = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, (z, y, x * 1.5), shape, strict=True)) < 0.01
+        labels = liver.astype(np.uint8) + 2 * spleen.astype(np.uint8)
+        self.island_box = (slice(2, 4), slice(4, 9), slice(5, 9))
+        islands = liver.copy()
+        islands[self.island_box] = True
+        self.name, self.spacing_zyx, self.classes = name, spacing, classes
+        self.case = SimpleNamespace(name=name, status=status, mask_by=None, path=f"/scans/{name}.nii.gz")
+        self.scan = (100 * labels + rng.normal(0, 10, shape)).astype(np.float32)
+        self.proposal = labels.copy()
+        self.edits = Edits(labels, no_draft)
+        self.editable = status != "accepted"
+        self.source, self.restored = "pseudo-label", ""
+        self.map = object() if with_map else None
+        self.map_stamp = "run 0001 · step 412"
+        self.probabilities = np.stack([self.soft(islands), self.soft(spleen), np.zeros(shape, np.uint8)])
+        self.centre = (shape[0] // 2, shape[1] // 2, shape[2] // 3)
+        self.contrast, self.windows = (-20.0, 250.0), {}
+        self.thresholds = []
+
+    @staticmethod
+    def soft(mask):
+        return np.clip(gaussian_filter(mask * 255.0, 0.7), 0, 255).astype(np.uint8)
+
+    @property
+    def labels(self):
+        return self.edits.array
+
+    def values(self):
+        return [one.value for one in self.classes]
+
+    def probability(self, value):
+        return self.probabilities[self.values().index(value)]
+
+    def uncertainty(self):
+        return entropy(self.probabilities)
+
+    def islands(self):
+        return removed_islands(self.probabilities, self.values(), self.labels, self.spacing_zyx)
+
+    def worth_a_look(self, axis):
+        names = {one.value: one.name for one in self.classes}
+        return slices_worth_a_look(self.probabilities, self.labels, axis, values=self.values(), names=names)
+
+    def changes(self):
+        return differences(self.proposal, self.labels)
+
+    def set_threshold(self, value, level, final):
+        self.thresholds.append((value, level, final))
+        if final:
+            self.edits.apply("threshold", threshold(self.labels, self.probability(value), value, level))
+
+    # what `edit_current` may be asked for: new labels, nothing else is touched
+
+    def keep_largest(self, value):
+        return keep_largest(self.labels, value)
+
+    def fill_holes(self, value):
+        return fill_holes(self.labels, value)
+
+    def smooth(self, value):
+        return smooth(self.labels, value, self.spacing_zyx)
+
+    def interpolate(self, value, axis):
+        slices = painted_slices(self.labels, value, axis)
+        return interpolate_between(self.labels, value, axis, slices, self.spacing_zyx)
+
+    def restore_island(self, island):
+        return restore(self.labels, island)
+
+
+class HandMadeSession:
+    """What the canvas and the Review panel use of a session; everything happens at once."""
+
+    case_opened = Signal()
+    case_loading = Signal(str)
+    cases_changed = Signal(frozenset)
+    map_changed = Signal(str)
+    busy_changed = Signal()
+
+    def __init__(self, case=None):
+        self.current, self.busy, self.proposals, self.done = case, "", [], []
+        self.painting = lambda: False
+
+    def open(self, case):
+        self.current = case
+        self.case_opened.emit()
+
+    def ask_current(self, question, then):
+        then(question(self.current))
+
+    def edit_current(self, operation, *arguments):
+        self.done.append((operation, *arguments))
+        self.current.edits.apply(operation, getattr(self.current, operation)(*arguments))
+
+    def change(self, **facts):
+        """Change the status of the open case, as accepting and reopening do."""
+        for name, value in facts.items():
+            setattr(self.current.case if name in ("status", "mask_by") else self.current, name, value)
+        self.cases_changed.emit(frozenset({self.current.name}))
+
+    def accept(self, then_next=False):
+        self.done.append(("accept", then_next))
+        self.change(status="accepted", editable=False)
+
+    def reject(self):
+        self.done.append(("reject",))
+
+    def revert(self):
+        self.done.append(("revert",))
+        self.current.edits.apply("revert", self.current.proposal.copy())
+
+    def reopen(self):
+        self.done.append(("reopen",))
+        self.change(status="draft", editable=True)
+
+    def next_case(self):
+        self.done.append(("next",))

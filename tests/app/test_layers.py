@@ -1,0 +1,384 @@
+"""The open case on napari's canvas: its layers, and strokes on them."""
+
+import numpy as np
+import pytest
+from canvas_cases import SHAPE, HandMadeCase, HandMadeSession
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_bcp.app.layers import CaseLayers
+
+OWN = ["scan", "map: liver", "uncertainty", "labels"]
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def session():
+    return HandMadeSession(HandMadeCase())
+
+
+@pytest.fixture
+def canvas(session, viewer):
+    layers = CaseLayers(session, viewer)
+    yield layers
+    layers.close()
+
+
+@pytest.fixture
+def shown(session, make_napari_viewer):
+    """A viewer on the screen, for strokes of the mouse."""
+    viewer = make_napari_viewer(show=True)
+    layers = CaseLayers(session, viewer)
+    yield viewer, layers
+    layers.close()
+
+
+def stroke(qtbot, viewer, first, last, steps=6):
+    """Draw with the left button from `first` to `last`, each as shares of the canvas's width and height."""
+    canvas = viewer.window._qt_viewer.canvas.native
+    size = canvas.size()
+    places = [
+        QPoint(
+            round(size.width() * (first[0] + (last[0] - first[0]) * i / steps)),
+            round(size.height() * (first[1] + (last[1] - first[1]) * i / steps)),
+        )
+        for i in range(steps + 1)
+    ]
+    QTest.mouseMove(canvas, places[0])
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=places[0])
+    for place in places:
+        QTest.mouseMove(canvas, place)
+        QTest.qWait(10)  # napari takes one move in five milliseconds
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=places[-1])
+
+
+def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
+    QTest.keyClick(viewer.window._qt_viewer.canvas.native, key, modifier)
+
+
+# -- layers of a case ---------------------------------------------------------------------------------------------
+
+
+def test_a_case_has_its_layers_alike_in_geometry_and_the_labels_ready_to_paint(canvas, viewer, session):
+    assert names(viewer) == OWN
+    for layer in viewer.layers:
+        assert tuple(layer.scale) == (3, 1, 1)
+        assert tuple(str(unit) for unit in layer.units) == ("millimeter",) * 3
+        assert layer.axis_labels == ("z", "y", "x")
+        assert layer.data.shape == SHAPE
+    labels = viewer.layers["labels"]
+    assert labels.data is session.current.edits.array, "strokes must land in the array of the edits"
+    assert viewer.layers.selection.active == labels
+    assert str(labels.mode) == "paint"
+    assert labels.selected_label == 1
+    assert list(labels.features["name"]) == ["background", "liver", "spleen", "aorta"]
+    assert viewer.layers["scan"].contrast_limits == [-20, 250]
+    assert [layer.visible for layer in viewer.layers] == [True, True, False, True]
+
+
+def test_opening_shows_the_middle_of_the_structure(canvas, viewer, session):
+    assert viewer.dims.point == (12 * 3, 32, 21)
+
+
+def test_without_a_map_there_are_only_scan_and_labels(viewer):
+    canvas = CaseLayers(HandMadeSession(HandMadeCase(with_map=False)), viewer)
+    assert names(viewer) == ["scan", "labels"]
+    canvas.close()
+
+
+def test_another_case_takes_over_the_layers_and_leaves_the_users_own(canvas, viewer, session):
+    mine = viewer.add_points(np.zeros((1, 3)), name="my landmarks", units=("mm",) * 3, axis_labels=("z", "y", "x"))
+    before = {name: viewer.layers[name] for name in OWN}
+    viewer.layers["labels"].brush_size = 17
+    other = HandMadeCase("case_bb", shape=(10, 40, 30), spacing=(2.0, 0.5, 0.5))
+    session.open(other)
+    assert {name: viewer.layers[name] for name in OWN} == before, "new layers flicker and are slow"
+    assert sorted(names(viewer)) == sorted([*OWN, "my landmarks"])
+    for name in OWN:
+        assert tuple(viewer.layers[name].scale) == (2, 0.5, 0.5)
+        assert viewer.layers[name].data.shape == (10, 40, 30)
+    np.testing.assert_array_equal(viewer.layers["map: liver"].data, other.probability(1))
+    assert viewer.layers["labels"].data is other.labels
+    assert viewer.layers["labels"].brush_size == 17
+    session.open(None)
+    assert names(viewer) == ["my landmarks"]
+    assert mine in viewer.layers
+
+
+def test_until_its_own_map_is_read_no_other_cases_map_lies_over_a_scan(canvas, viewer, session, monkeypatch):
+    monkeypatch.setattr(session, "ask_current", lambda question, then: None)
+    session.open(HandMadeCase("case_bb"))
+    assert not viewer.layers["map: liver"].data.any()
+    assert not viewer.layers["uncertainty"].data.any()
+
+
+def test_a_former_cases_strokes_cannot_be_undone_into_the_next(canvas, viewer, session):
+    viewer.layers["labels"].paint((12, 10, 10), 2)
+    other = HandMadeCase("case_bb")
+    before = other.labels.copy()
+    session.open(other)
+    viewer.layers["labels"].undo()
+    canvas.undo()
+    np.testing.assert_array_equal(other.labels, before)
+
+
+def test_closing_takes_only_the_own_layers_away_and_listens_no_more(canvas, viewer, session):
+    viewer.add_image(np.zeros(SHAPE), name="mine", units=("mm",) * 3, axis_labels=("z", "y", "x"))
+    canvas.close()
+    session.open(HandMadeCase("case_bb"))
+    assert names(viewer) == ["mine"]
+    assert not session.painting()
+
+
+def test_a_second_canvas_of_a_session_closes_the_first(canvas, viewer, session):
+    second = CaseLayers(session, viewer)
+    assert names(viewer) == OWN
+    viewer.layers["labels"].paint((12, 3, 3), 2)
+    assert session.current.edits.operations == ("paint",), "one stroke is one edit"
+    second.close()
+
+
+def test_a_layer_that_the_user_deleted_comes_back_when_asked(canvas, viewer, session):
+    viewer.layers.remove("labels")
+    assert not canvas.complete
+    canvas.restore()
+    assert canvas.complete
+    assert viewer.layers["labels"].data is session.current.labels
+    viewer.layers["labels"].paint((12, 3, 3), 2)
+    assert session.current.edits.operations == ("paint",)
+
+
+# -- class, overlay, plane ----------------------------------------------------------------------------------------
+
+
+def test_choosing_a_class_paints_it_and_shows_its_map(canvas, viewer, session):
+    canvas.choose(2)
+    assert viewer.layers["labels"].selected_label == 2
+    assert names(viewer) == ["scan", "map: spleen", "uncertainty", "labels"]
+    np.testing.assert_array_equal(viewer.layers["map: spleen"].data, session.current.probability(2))
+
+
+@pytest.mark.parametrize(("start", "asked", "given"), [(1, 2, 2), (2, 3, 5), (5, 4, 2), (5, 6, 5), (1, 200, 2)])
+def test_a_number_of_no_class_goes_on_to_the_next_class(canvas, viewer, start, asked, given):
+    """napari's keys − and = step by one, and M takes the next free number."""
+    canvas.choose(start)
+    viewer.layers["labels"].selected_label = asked
+    assert (viewer.layers["labels"].selected_label, canvas.chosen) == (given, given)
+
+
+def test_the_background_may_be_painted_and_the_class_stays_chosen(canvas, viewer):
+    canvas.choose(2)
+    viewer.layers["labels"].selected_label = 0
+    assert (viewer.layers["labels"].selected_label, canvas.chosen) == (0, 2)
+
+
+def test_the_overlay_is_the_map_or_the_uncertainty_or_nothing_also_by_naparis_own_buttons(canvas, viewer):
+    canvas.show_overlay("uncertainty")
+    assert [layer.visible for layer in viewer.layers] == [True, False, True, True]
+    canvas.show_overlay("nothing")
+    assert [layer.visible for layer in viewer.layers] == [True, False, False, True]
+    viewer.layers["map: liver"].visible = True
+    assert canvas.overlay == "map"
+    viewer.layers["map: liver"].opacity = 0.8
+    assert canvas.opacity == 0.8
+
+
+def test_a_newer_map_replaces_the_former_in_place(canvas, viewer, session):
+    layer = viewer.layers["map: liver"]
+    canvas.set_opacity(0.3)
+    canvas.show_overlay("nothing")
+    session.current.probabilities = session.current.probabilities // 2
+    session.map_changed.emit("another_case")
+    assert layer.data.max() > 200
+    session.map_changed.emit("case_a")
+    np.testing.assert_array_equal(layer.data, session.current.probability(1))
+    assert viewer.layers["map: liver"] is layer
+    assert (layer.opacity, layer.visible) == (0.3, False)
+
+
+def test_planes_are_naparis_orders_of_the_axes(canvas, viewer):
+    assert canvas.plane == "axial"
+    for plane, order in (("coronal", (1, 0, 2)), ("sagittal", (2, 0, 1)), ("axial", (0, 1, 2))):
+        canvas.set_plane(plane)
+        assert (viewer.dims.order, canvas.plane, canvas.axis) == (order, plane, order[0])
+    canvas.set_plane("3-D")
+    assert (viewer.dims.ndisplay, canvas.plane) == (3, "3-D")
+    canvas.set_plane("coronal")
+    assert (viewer.dims.ndisplay, canvas.plane) == (2, "coronal")
+
+
+def test_a_users_layer_with_time_leaves_planes_and_slices_where_they_belong(canvas, viewer, session):
+    viewer.add_image(np.zeros((2, *SHAPE)), name="movie", units=("s", "mm", "mm", "mm"), axis_labels=tuple("tzyx"))
+    canvas.set_plane("sagittal")
+    assert viewer.dims.order == (0, 3, 1, 2)
+    canvas.go_to_slice(2, 17)
+    assert viewer.dims.point[3] == 17
+    canvas.look_at((4, 30, 40))
+    assert tuple(viewer.dims.point[1:]) == (12, 30, 40)
+
+
+# -- edits --------------------------------------------------------------------------------------------------------
+
+
+def test_a_stroke_of_the_mouse_is_one_edit_and_control_z_takes_it_back(shown, session, qtbot):
+    viewer, _ = shown
+    edits, before = session.current.edits, session.current.labels.copy()
+    stroke(qtbot, viewer, (0.45, 0.2), (0.55, 0.25))
+    qtbot.waitUntil(lambda: edits.operations == ("paint",))
+    after = session.current.labels.copy()
+    changed = np.argwhere(after != before)
+    assert len(changed) > 50
+    assert set(changed[:, 0]) == {12}, "the brush paints the shown slice"
+    assert (after[after != before] == 1).all()
+    press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(session.current.labels, before)
+    both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    press(viewer, Qt.Key.Key_Z, both)
+    np.testing.assert_array_equal(session.current.labels, after)
+
+
+def test_napari_keeps_no_history_beside_the_edits(canvas, viewer):
+    labels = viewer.layers["labels"]
+    for place in range(5):
+        labels.paint((12, 3 + place, 3), 2)
+    assert len(labels._undo_history) == 0
+
+
+def test_undo_waits_until_a_stroke_is_over(canvas, viewer, session):
+    labels, edits = viewer.layers["labels"], session.current.edits
+    labels.paint((12, 3, 3), 2)
+    with labels.block_history():
+        labels.paint((12, 30, 3), 2)
+        assert session.painting()
+        canvas.undo()
+    assert edits.operations == ("paint", "paint")
+    assert not session.painting()
+    before = session.current.proposal
+    canvas.undo()
+    canvas.undo()
+    np.testing.assert_array_equal(session.current.labels, before)
+
+
+def test_stamps_of_one_stroke_may_overlap(canvas, viewer, session):
+    labels = viewer.layers["labels"]
+    with labels.block_history():
+        for value in (2, 5, 0, 1):
+            labels.paint((12, 30, 20 + value), value)
+    assert session.current.edits.operations == ("paint",)
+    canvas.undo()
+    np.testing.assert_array_equal(session.current.labels, session.current.proposal)
+
+
+def test_the_bucket_and_a_script_are_edits_too(canvas, viewer, session):
+    labels = viewer.layers["labels"]
+    labels.mode = "fill"
+    labels.fill((12, 32, 20), 2)
+    labels.mode = "erase"
+    labels.data_setitem((np.array([0, 1]), np.array([0, 1]), np.array([0, 1])), 5)
+    assert session.current.edits.operations == ("fill", "erase")
+    canvas.undo()
+    canvas.undo()
+    np.testing.assert_array_equal(session.current.labels, session.current.proposal)
+
+
+def test_an_edit_of_another_tool_is_shown_and_undo_goes_where_it_was(canvas, viewer, session):
+    case = session.current
+    new = case.labels.copy()
+    new[3, 5:9, 5:9] = 2
+    case.edits.apply("restore", new)
+    assert viewer.dims.point[0] == 36
+    canvas.undo()
+    assert viewer.dims.point[0] == 9, "what is taken back is shown"
+    canvas.redo()
+    shown = viewer.layers["labels"]._slice.image.raw
+    assert (np.asarray(shown)[5:9, 5:9] == 2).all()
+
+
+def test_labels_put_in_place_by_another_plugin_become_an_edit(canvas, viewer, session):
+    case, labels = session.current, viewer.layers["labels"]
+    new = case.labels.astype(np.int32)
+    new[0, :3] = 5
+    labels.data = new
+    assert labels.data is case.edits.array
+    assert (case.labels[0, :3] == 5).all()
+    assert case.edits.operations == ("replace",)
+    labels.data = np.full(SHAPE, 77, np.int32)
+    assert labels.data is case.edits.array, "77 is no class"
+    assert case.edits.operations == ("replace",)
+
+
+def test_an_accepted_case_is_locked_until_it_is_reopened(canvas, viewer, session):
+    labels = viewer.layers["labels"]
+    labels.paint((12, 3, 3), 2)
+    labels.mode = "erase"
+    session.change(status="accepted", editable=False)
+    assert not labels.editable
+    canvas.undo()
+    assert session.current.edits.can_undo, "nothing is undone in a locked case"
+    session.change(status="draft", editable=True)
+    assert labels.editable
+    assert str(labels.mode) == "erase", "the tool is back"
+
+
+def test_painting_beside_the_scan_does_nothing_and_the_tool_comes_back(shown, session, qtbot):
+    """With a longer layer of the user's the slider leaves the scan, where napari fails (napari#7325)."""
+    viewer, _ = shown
+    labels = viewer.layers["labels"]
+    viewer.add_image(np.zeros((60, 64, 64)), scale=(3, 1, 1), units=("mm",) * 3, axis_labels=("z", "y", "x"))
+    viewer.layers.selection.active = labels
+    viewer.dims.set_point(0, 40 * 3)
+    stroke(qtbot, viewer, (0.4, 0.4), (0.6, 0.6))
+    press(viewer, Qt.Key.Key_P)
+    stroke(qtbot, viewer, (0.4, 0.4), (0.6, 0.6))
+    np.testing.assert_array_equal(session.current.labels, session.current.proposal)
+    viewer.dims.set_point(0, 12 * 3)
+    assert str(labels.mode) == "paint"
+    stroke(qtbot, viewer, (0.4, 0.2), (0.5, 0.2))
+    qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
+
+
+# -- island and changes -------------------------------------------------------------------------------------------
+
+
+def test_an_island_is_outlined_and_looked_at(canvas, viewer, session):
+    (island,) = session.current.islands()
+    canvas.show_island(island)
+    layer = viewer.layers["island"]
+    low = np.round(np.asarray(layer.translate) / layer.scale).astype(int)
+    whole = np.zeros(SHAPE, np.uint8)
+    whole[tuple(slice(a, a + n) for a, n in zip(low, layer.data.shape, strict=True))] = layer.data
+    inside = np.zeros(SHAPE, bool)
+    inside.flat[island.indices] = True
+    assert not whole[inside].any(), "what it is made of stays in sight"
+    assert whole[:, 3:10, 4:10].any()
+    assert set(np.argwhere(whole)[:, 0]) <= {2, 3}
+    assert round(viewer.dims.point[0] / 3) in (2, 3)
+    assert viewer.layers.selection.active == viewer.layers["labels"]
+    canvas.show_island(None)
+    assert "island" not in viewer.layers
+
+
+def test_what_changed_is_shown_and_follows_the_strokes(canvas, viewer, session):
+    labels = viewer.layers["labels"]
+    labels.paint((12, 3, 3), 2)
+    canvas.show_changes(True)
+    changes = viewer.layers["changes"]
+    added = session.current.labels != session.current.proposal
+    np.testing.assert_array_equal(changes.data, added)
+    labels.paint((12, 32, 20), 0)
+    removed = (session.current.labels == 0) & (session.current.proposal != 0)
+    assert removed.any()
+    np.testing.assert_array_equal(changes.data == 2, removed)
+    canvas.undo()
+    np.testing.assert_array_equal(changes.data, added)
+    canvas.show_changes(False)
+    assert not canvas.changes_shown
+    assert names(viewer) == OWN
