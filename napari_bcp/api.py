@@ -9,51 +9,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_bcp.config import TrainConfig, make_config
+from napari_bcp.config import make_config
 from napari_bcp.errors import (
     BcpError,
     CheckpointError,
-    DeviceError,
-    MaskError,
     ScanAwayError,
     ScanError,
     SettingError,
     StateError,
-    TrainingError,
 )
-from napari_bcp.events import CaseUnusable, Event, Finished, MapMade, Note, Progress, Saved, Step
+from napari_bcp.events import CaseUnusable, Event, Finished, Planned, Progress, Saved, Step
 
 if TYPE_CHECKING:
-    import torch
-
     from napari_bcp.engine.cache import CaseFiles
-    from napari_bcp.engine.plan import Plan
-    from napari_bcp.engine.predict import Prediction
     from napari_bcp.metrics import Report
-    from napari_bcp.pool import Pool, RunRecord
-    from napari_bcp.scans import ClassSpec, Scan
+    from napari_bcp.pool import Pool
+    from napari_bcp.scans import ClassSpec
 
     PoolLike = Pool | str | os.PathLike[str]
 
 Stop = Callable[[], bool]
-
-PLAN_SETTINGS = (
-    "dimensions",
-    "network",
-    "width",
-    "spacing",
-    "patch",
-    "batch",
-    "stage1_batch",
-    "normalise",
-    "fit",
-)
-"""Settings that shape the plan, and so cannot change while a run goes on."""
 
 
 # -- the pool ---------------------------------------------------------------------------------------------------
@@ -189,16 +169,16 @@ def train(
         make_config(preset)
     with _opened(pool, write=True) as opened:
         from napari_bcp.engine.device import pick_device
+        from napari_bcp.engine.plan import Plan
         from napari_bcp.engine.train import Budget
         from napari_bcp.engine.train import train as run_training
+        from napari_bcp.pool.runs import choose_run
 
         place = pick_device(device)
-        run, config, plan, resume, notes = _run_to_train(opened, preset, settings or {}, fresh)
-        yield from notes
-        if plan is None:
-            plan = yield from _make_plan(opened, config, place)
-            run = opened.new_run(preset or "quick", config.model_dump(mode="json"), plan.model_dump(mode="json"))
-        assert run is not None  # noqa: S101 - a run to go on with, or the one made above
+        chosen = choose_run(opened, preset, settings or {}, fresh, Plan.model_validate)
+        yield from chosen.notes
+        run, config = chosen.record, chosen.config
+        plan = Plan.model_validate(run.plan) if chosen.resume else None
         seconds = None if steps is not None else 60.0 * (minutes if minutes is not None else 5.0)
         budget = Budget(seconds=seconds, steps=steps, start=started)
         opened.update_run(run.id, status="running", config=config.model_dump(mode="json"))
@@ -213,12 +193,15 @@ def train(
             config,
             budget,
             device=place,
-            resume=resume,
+            classes=[c.value for c in opened.classes],
+            resume=chosen.resume,
             stop=stop,
         )
         try:
             for event in training:
-                if isinstance(event, Step):
+                if isinstance(event, Planned):
+                    opened.update_run(run.id, plan=event.plan)
+                elif isinstance(event, Step):
                     last_step, elapsed = event.step, event.elapsed_s
                 elif isinstance(event, Saved):
                     checkpoint = Path(event.path)
@@ -244,70 +227,6 @@ def train(
             )
 
 
-def _run_to_train(
-    pool: Pool, preset: str | None, settings: Mapping[str, Any], fresh: bool
-) -> tuple[RunRecord | None, TrainConfig, Plan | None, bool, list[Event]]:
-    """Return the run that goes on with its plan, or the settings of one that is to be made."""
-    from napari_bcp.engine.plan import Plan
-
-    last = _last_trained(pool)
-    notes: list[Event] = []
-    if last is not None and not fresh:
-        wanted = tuple(sorted(c.value for c in pool.classes))
-        if preset is not None and preset != last.preset:
-            notes.append(Note(text=f"Run {last.id} used preset {last.preset}; a new run begins with {preset}."))
-        elif tuple(last.plan.get("classes", ())) != wanted:
-            notes.append(Note(text=f"The classes have changed since run {last.id}; a new run begins."))
-        else:
-            wanted_config = make_config(last.preset, {**_known(last.config), **settings}).model_dump(mode="json")
-            clash = [k for k in settings if k in PLAN_SETTINGS and wanted_config[k] != last.config.get(k)]
-            if clash:
-                raise SettingError(
-                    f"Setting '{clash[0]}' cannot change while run {last.id} goes on; add --fresh to start over."
-                )
-            try:
-                config = make_config(last.preset, {**_known(last.config), **settings})
-                return last, config, Plan.model_validate(last.plan), True, notes
-            except (ValueError, SettingError) as error:
-                if isinstance(error, SettingError) and settings:
-                    raise
-                notes.append(Note(text=f"The plan of run {last.id} cannot be read; a new run begins."))
-    return None, make_config(preset or "quick", settings), None, False, notes
-
-
-def _known(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k in TrainConfig.model_fields}
-
-
-def _make_plan(pool: Pool, config: TrainConfig, device: torch.device) -> Generator[Event, None, Plan]:
-    """Measure the cohort and derive a plan; a generator whose return value is the plan."""
-    from napari_bcp.engine.fingerprint import Survey
-    from napari_bcp.engine.plan import make_plan
-    from napari_bcp.scans import read_mask, read_scan
-
-    values = [c.value for c in pool.classes]
-    labelled = pool.cases("accepted")
-    if not labelled or not values:
-        raise TrainingError(
-            f"The pool {pool.root} has no accepted mask; give some with 'napari-bcp accept POOL CASE MASK'."
-        )
-    survey = Survey()
-    for i, case in enumerate(labelled[:20]):  # twenty tell as much as all
-        yield Progress(task="measuring labelled scans", done=i, total=min(len(labelled), 20), case=case.name)
-        path = pool.mask_path(case.name)
-        try:
-            scan = read_scan(case.path)
-            assert path is not None  # noqa: S101 - the case is accepted
-            survey.add(scan, read_mask(path, scan.grid, classes=values))
-        except (ScanError, MaskError) as error:
-            yield _leave_out(pool, case.name, error)
-    if not survey.scans:
-        raise TrainingError(f"No accepted case of {pool.root} can be read; see 'napari-bcp status {pool.root}'.")
-    usable = [c for c in pool.cases() if c.shape and c.spacing and c.status not in ("unusable", "excluded")]
-    grids = [(c.shape, c.spacing) for c in usable if c.shape and c.spacing]
-    return make_plan(survey.fingerprint(grids), values, config, device)
-
-
 class _PoolSource:
     """The pool as training sees it."""
 
@@ -331,6 +250,11 @@ class _PoolSource:
 
         return [CaseFiles(c.name, c.path) for c in self._pool.cases(("unlabelled", "predicted", "draft"))]
 
+    def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
+        """Return shape and spacing of every case that takes part."""
+        cases = self._pool.cases(("unlabelled", "predicted", "draft", "accepted"))
+        return [(c.shape, c.spacing) for c in cases if c.shape and c.spacing]
+
 
 # -- maps -------------------------------------------------------------------------------------------------------
 
@@ -349,12 +273,13 @@ def predict(
     """
     started = time.monotonic()
     with _opened(pool, write=True) as opened:
-        from napari_bcp.scans import write_mask
+        from napari_bcp.engine.model import Model
+        from napari_bcp.pool.runs import best_checkpoint, last_trained, record_made
 
-        run = _last_trained(opened)
+        run = last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {opened.root} has no run; train first with 'napari-bcp train'.")
-        model = _Model.load(_checkpoint_of(run.path), device)
+        model = Model.load(best_checkpoint(run), device)
         if cases:
             chosen = [opened.case(name) for name in dict.fromkeys(cases)]
             for case in chosen:
@@ -371,30 +296,14 @@ def predict(
                 task="predicting", done=i, total=len(chosen), case=case.name, eta_s=_eta(started, i, len(chosen))
             )
             try:
-                scan, found = model.predict(case.path, stop)
+                made = model.make_map(case.name, case.path, opened.map_folder(case.name), stop)
             except ScanError as error:
                 yield _leave_out(opened, case.name, error)
                 continue
-            if found is None:
+            if made is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
                 return
-            folder = opened.map_folder(case.name)
-            name = f"run{run.id}-step{model.step:07d}"
-            map_path, pseudo_path = folder / f"{name}.map.b2nd", folder / f"{name}.pseudo.nii.gz"
-            found.map.save(map_path, {"run": run.id, "step": model.step})
-            write_mask(pseudo_path, found.labels, scan.grid)
-            made = _map_made(case.name, run.id, model.step, map_path, pseudo_path, found)
-            opened.record_map(
-                case.name,
-                run=run.id,
-                step=model.step,
-                map_file=map_path,
-                pseudo_file=pseudo_path,
-                quality=made.quality,
-                entropy=made.entropy,
-                volume_ml=made.volume_ml,
-                islands=made.islands,
-            )
+            record_made(opened, made)
             yield made
         yield Progress(task="predicting", done=len(chosen), total=len(chosen))
         yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
@@ -416,7 +325,9 @@ def segment(
     A file that cannot be used is reported and the rest goes on. Raises CheckpointError, and ScanError when there is
     nothing to segment.
     """
-    from napari_bcp.scans import is_nifti, stem, write_map, write_mask
+    from napari_bcp.engine.model import Model
+    from napari_bcp.pool.runs import best_checkpoint, last_trained
+    from napari_bcp.scans import is_nifti, read_scan, stem, write_map, write_mask
 
     started = time.monotonic()
     files: list[Path] = []
@@ -427,12 +338,12 @@ def segment(
     source, out = Path(source), Path(out)
     if source.is_dir():
         with _opened(source) as opened:
-            run = _last_trained(opened)
+            run = last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {source} has no run; train first with 'napari-bcp train'.", path=source)
-        model = _Model.load(_checkpoint_of(run.path), device)
+        model = Model.load(best_checkpoint(run), device)
     else:
-        model = _Model.load(source, device)
+        model = Model.load(source, device)
     taken: set[Path] = set()
     for i, file in enumerate(files):
         yield Progress(task="segmenting", done=i, total=len(files), case=stem(file), eta_s=_eta(started, i, len(files)))
@@ -442,7 +353,8 @@ def segment(
                 raise ScanError(
                     f"The mask of {file} would overwrite {target}; choose another folder with -o.", path=file
                 )
-            scan, found = model.predict(file, stop)
+            scan = read_scan(file)
+            found = None if stop is not None and stop() else model.segment(scan, stop)
             if found is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
                 return
@@ -454,82 +366,9 @@ def segment(
         except ScanError as error:
             yield CaseUnusable(case=stem(file), reason=str(error))
             continue
-        yield _map_made(stem(file), model.run, model.step, target, target, found)
+        yield model.event(stem(file), target, target, found)
     yield Progress(task="segmenting", done=len(files), total=len(files))
     yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
-
-
-class _Model:
-    """A trained network with its plan, ready to predict."""
-
-    def __init__(self, content: dict[str, Any], device: str) -> None:
-        import torch
-
-        from napari_bcp.engine.device import available_cores, pick_device
-        from napari_bcp.engine.plan import Plan
-        from napari_bcp.engine.predict import memory_format, network_of
-
-        try:
-            self.plan = Plan.model_validate_json(content["plan"])
-            self.config = TrainConfig.model_validate_json(content["config"])
-            self.run, self.step = str(content["run"]), int(content["step"])
-            network = network_of(self.plan)
-            network.load_state_dict(content[content["use"]])
-        except (KeyError, ValueError, RuntimeError, TypeError, BcpError):
-            raise CheckpointError("The checkpoint holds no network that fits its plan; train again.") from None
-        self.device = pick_device(device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(self.config.threads or available_cores())
-        form = memory_format(self.plan, self.config.channels_last)
-        self.network = network.to(device=self.device, memory_format=form)  # type: ignore[call-overload]
-        self.bfloat16 = self.plan.bfloat16_on(self.device)
-
-    @classmethod
-    def load(cls, path: Path, device: str) -> _Model:
-        """Read a checkpoint. Raises CheckpointError."""
-        from napari_bcp.engine import checkpoint
-
-        if path.name == checkpoint.LAST:
-            return cls(checkpoint.load_newest(path.parent), device)
-        try:
-            return cls(checkpoint.load(path), device)
-        except CheckpointError:
-            if path.name != checkpoint.BEST:
-                raise
-            return cls(checkpoint.load_newest(path.parent), device)
-
-    def predict(self, file: Path, stop: Stop | None) -> tuple[Any, Prediction | None]:
-        """Read and segment one scan. Raises ScanError."""
-        from napari_bcp.engine.device import out_of_memory
-        from napari_bcp.scans import read_scan
-
-        if stop is not None and stop():
-            return None, None
-        scan = read_scan(file)
-        try:
-            found = self._segment(scan, stop)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise DeviceError(
-                f"Device {self.device} ran out of memory on {file.name}; close other programs or use --device cpu.",
-                path=file,
-            ) from None
-        return scan, found
-
-    def _segment(self, scan: Scan, stop: Stop | None) -> Prediction | None:
-        from napari_bcp.engine.predict import predict_scan
-
-        return predict_scan(
-            self.network,
-            self.plan,
-            scan,
-            device=self.device,
-            bfloat16=self.bfloat16,
-            components=self.config.map_components,
-            connectivity=self.config.connectivity,
-            stop=stop,
-        )
 
 
 # -- small things -----------------------------------------------------------------------------------------------
@@ -541,32 +380,6 @@ def _leave_out(pool: Pool, name: str, error: BcpError) -> CaseUnusable:
     if lasting:
         pool.mark_unusable(name, str(error))
     return CaseUnusable(case=name, reason=str(error), lasting=lasting)
-
-
-def _last_trained(pool: Pool) -> RunRecord | None:
-    """Return the newest run that has a checkpoint."""
-    return next((run for run in reversed(pool.runs()) if (run.path / "last.pt").exists()), None)
-
-
-def _checkpoint_of(folder: Path) -> Path:
-    """Return the best checkpoint on held-out cases where there is one, else the newest."""
-    best = folder / "best.pt"
-    return best if best.exists() else folder / "last.pt"
-
-
-def _map_made(case: str, run: str, step: int, map_path: Path, pseudo_path: Path, found: Prediction) -> MapMade:
-    return MapMade(
-        case=case,
-        run=run,
-        step=step,
-        map_path=str(map_path),
-        pseudo_path=str(pseudo_path),
-        quality=found.quality,
-        entropy=found.entropy,
-        volume_ml=found.volume_ml,
-        islands={v: len(sizes) for v, sizes in found.islands.items()},
-        seconds=found.seconds,
-    )
 
 
 def _eta(started: float, done: int, total: int) -> float | None:

@@ -118,7 +118,41 @@ class Finished(_Event):
     elapsed_s: float = 0.0
 
 
+class Paused(_Event):
+    """The training rests after `step`."""
+
+    kind: Literal["paused"] = "paused"
+    step: int
+
+
+class Resumed(_Event):
+    """The training goes on after `step`."""
+
+    kind: Literal["resumed"] = "resumed"
+    step: int
+
+
+class Vitals(_Event):
+    """What the work runs on and needs: resident memory in MB."""
+
+    kind: Literal["vitals"] = "vitals"
+    device: str
+    threads: int
+    memory_mb: float
+
+
 Event = Annotated[
-    Progress | Note | CaseUnusable | Planned | Step | Validated | Saved | MapMade | Finished,
+    Progress
+    | Note
+    | CaseUnusable
+    | Planned
+    | Step
+    | Validated
+    | Saved
+    | MapMade
+    | Finished
+    | Paused
+    | Resumed
+    | Vitals,
     Field(discriminator="kind"),
 ]

@@ -1,4 +1,4 @@
-"""Small plots for the panels: lines and bars by pyqtgraph, in the theme's colours, that leave the wheel to the panel."""
+"""Small plots for the panels: lines and bars in the theme's colours, that leave the wheel to the panel."""
 
 from __future__ import annotations
 

@@ -6,11 +6,10 @@ closes it; what was learnt is saved in each case.
 
 from __future__ import annotations
 
-import copy
-import json
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -19,9 +18,13 @@ from torch import Tensor, nn
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.cache import Cache, CaseFiles
 from napari_bcp.engine.device import available_cores, out_of_memory
-from napari_bcp.engine.predict import arithmetic, memory_format, network_of, predict_scan
+from napari_bcp.engine.log import RunLog
+from napari_bcp.engine.model import Model
+from napari_bcp.engine.predict import arithmetic, memory_format
 from napari_bcp.engine.sampler import Sampler
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, TrainingError
+from napari_bcp.engine.state import State, new_optimiser, new_state
+from napari_bcp.engine.survey import plan_for
+from napari_bcp.errors import BcpError, DeviceError, ScanAwayError, TrainingError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
 from napari_bcp.method import decide, draw_boxes, keep_mask, learning_rate, mixed_loss, paste, update_teacher
 from napari_bcp.method.losses import get_loss
@@ -35,28 +38,26 @@ if TYPE_CHECKING:
 
     from napari_bcp.config import TrainConfig
     from napari_bcp.engine.plan import Plan
+    from napari_bcp.engine.sources import CaseSource
+
+    Between = Callable[[Model], Iterator[Event]]
+    """Done after every step, with the network as it is then: maps, pauses. Its events are passed on."""
 
 
-class CaseSource(Protocol):
-    """Where training cases come from; asked before every step."""
-
-    def revision(self) -> int:
-        """Return a number that changes whenever the cases or their masks do; it must be cheap."""
-
-    def labelled(self) -> list[CaseFiles]:
-        """Return the cases with a mask."""
-
-    def unlabelled(self) -> list[CaseFiles]:
-        """Return the other cases that may be used."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Budget:
     """How long to train: wall-clock seconds since `start` (time.monotonic), or a number of steps."""
 
     seconds: float | None = None
     steps: int | None = None
     start: float = field(default_factory=time.monotonic)
+    paused: float = 0.0
+    """Seconds that do not count."""
+
+    def pause(self, seconds: float) -> None:
+        """Let `seconds` that have passed not count."""
+        self.start += seconds
+        self.paused += seconds
 
     def share(self, steps_done: int) -> float:
         """Return the part that is used up, 0 to 1 and beyond."""
@@ -65,108 +66,59 @@ class Budget:
         return (time.monotonic() - self.start) / max(self.seconds or 0.0, 1e-9)
 
 
-@dataclass
-class State:
-    """Everything that changes while a run trains."""
-
-    student: nn.Module
-    teacher: nn.Module
-    optimiser: torch.optim.Optimizer
-    rng: np.random.Generator
-    torch_rng: Tensor
-    step: int = 0
-    stage2_from: int | None = None
-    elapsed: float = 0.0
-    best: float = -1.0
-    held_out: list[str] = field(default_factory=list)
-    trained_on: list[str] = field(default_factory=list)
-
-    def content(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it: tensors, numbers and strings."""
-        return {
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "optimiser_name": type(self.optimiser).__name__,
-            "rng": json.dumps(self.rng.bit_generator.state),
-            "torch_rng": self.torch_rng,
-            "step": self.step,
-            "stage2_from": self.stage2_from,
-            "elapsed": self.elapsed,
-            "best": self.best,
-            "held_out": self.held_out,
-            "trained_on": self.trained_on,
-        }
-
-    def restore(self, content: dict[str, Any], device: torch.device) -> None:
-        """Take over what a checkpoint holds. Raises CheckpointError when it does not fit the plan."""
-        try:
-            self.student.load_state_dict(content["student"])
-            self.teacher.load_state_dict(content["teacher"])
-            wanted = [dict(group) for group in self.optimiser.param_groups]
-            if content["optimiser_name"] == type(self.optimiser).__name__:  # else the new one starts afresh
-                self.optimiser.load_state_dict(content["optimiser"])
-            for group, now in zip(self.optimiser.param_groups, wanted, strict=True):
-                group.update({k: now[k] for k in ("weight_decay", "momentum") if k in now})
-            self.rng.bit_generator.state = json.loads(content["rng"])
-            self.torch_rng = content["torch_rng"]
-            self.step, self.stage2_from = content["step"], content["stage2_from"]
-            self.elapsed, self.best = content["elapsed"], content["best"]
-            self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"The run's checkpoint does not fit its plan ({type(error).__name__}); start over with --fresh."
-            ) from None
-
-
-def new_state(plan: Plan, config: TrainConfig, device: torch.device) -> State:
-    """Return an untrained state; the same seed gives the same one. The global generator is left as it was."""
-    outer = torch.get_rng_state()
-    torch.manual_seed(config.seed)
-    form = memory_format(plan, config.channels_last)
-    student = network_of(plan).to(device=device, memory_format=form)  # type: ignore[call-overload]
-    torch_rng = torch.get_rng_state()
-    torch.set_rng_state(outer)
-    teacher = copy.deepcopy(student)
-    for parameter in teacher.parameters():
-        parameter.requires_grad_(False)
-    return State(student, teacher, _optimiser(config, student), np.random.default_rng(config.seed), torch_rng)
-
-
 def train(
     source: CaseSource,
     folder: Path,
     cache_folder: Path,
-    plan: Plan,
+    plan: Plan | None,
     config: TrainConfig,
     budget: Budget,
     *,
     device: torch.device,
+    classes: Sequence[int] = (),
+    threads: int | None = None,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
+    between: Between | None = None,
 ) -> Generator[Event, None, None]:
     """Train a run in `folder` and report; checkpoints are `last.pt`, `previous.pt` and, with held-out cases, `best.pt`.
 
-    Raises TrainingError when no labelled case can be used, CheckpointError when a run to resume cannot be read,
-    DeviceError when memory runs out.
+    plan : None to have it made, for `classes`, from the source's cases; the event `planned` tells it
+    threads : of the processor, where the settings name no number; all cores without it
+    between : done after every step, see `Between`
+    What is reported also goes into `log.jsonl`. Raises TrainingError when no labelled case can be used,
+    CheckpointError when a run to resume cannot be read, DeviceError when memory runs out.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or available_cores())
+    former_threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads or available_cores())
+    stop = stop or _never
+    log = RunLog(folder)
     try:
+        if plan is None:
+            plan = yield from plan_for(source, classes, config, device)
         state = new_state(plan, config, device)
         if resume:
             state.restore(checkpoint.load_newest(folder), device)
         cache = Cache(cache_folder, plan, plan.classes)
-        yield from _Loop(source, folder, cache, plan, config, budget, device, state, stop or (lambda: False)).run()
+        loop = _Loop(source, folder, cache, plan, config, budget, device, state, stop, between)
+        with closing(loop.run()) as events:  # so that it saves at once when the caller goes away
+            for event in events:
+                log.add(event)
+                yield event
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
+        smaller = f"batch={max(1, plan.batch // 2)}, or with a smaller --set patch." if plan else "a smaller patch."
         raise DeviceError(
-            f"Device {device} ran out of memory in run {folder.name}; start over with --fresh --set "
-            f"batch={max(1, plan.batch // 2)}, or with a smaller --set patch."
+            f"Device {device} ran out of memory in run {folder.name}; start over with --fresh --set {smaller}"
         ) from None
     finally:
-        torch.set_num_threads(threads)
+        log.close()
+        torch.set_num_threads(former_threads)
+
+
+def _never() -> bool:
+    return False
 
 
 class _Loop:
@@ -183,10 +135,11 @@ class _Loop:
         device: torch.device,
         state: State,
         stop: Callable[[], bool],
+        between: Between | None,
     ) -> None:
         self.source, self.folder, self.cache = source, folder, cache
         self.plan, self.config, self.budget, self.device = plan, config, budget, device
-        self.state, self.stop = state, stop
+        self.state, self.stop, self.between = state, stop, between
         self.sampler = Sampler(plan, config, state.rng, cache.get)
         self.loss = get_loss(config.loss)
         self.bfloat16 = plan.bfloat16_on(device)
@@ -202,10 +155,11 @@ class _Loop:
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event, None, None]:
         """Train until the budget is used up or `stop` says so."""
         state, config, budget = self.state, self.config, self.budget
-        first_step, started, elapsed_before = state.step, time.monotonic(), state.elapsed
+        first_step, started = state.step, time.monotonic()
+        elapsed_before = state.elapsed + budget.paused
         yield from self._refresh(first=True)
         yield Planned(
             run=self.folder.name,
@@ -244,7 +198,7 @@ class _Loop:
                     continue
                 state.step += 1
                 now = time.monotonic()
-                state.elapsed = elapsed_before + now - started
+                state.elapsed = elapsed_before + now - started - budget.paused
                 pace = 1 / max(now - step_started, 1e-9)
                 speed = pace if not speed else 0.95 * speed + 0.05 * pace
                 yield Step(
@@ -265,6 +219,8 @@ class _Loop:
                 if now - saved_at >= config.save_every:
                     saved_at = now
                     yield self._save()
+                if self.between is not None:
+                    yield from self.between(self._model())
         finally:
             # Also when the caller closes the generator: nothing that was learnt is lost.
             if state.step > first_step and healthy:
@@ -383,7 +339,7 @@ class _Loop:
             if not self.config.teacher_from_start:
                 state.teacher.load_state_dict(state.student.state_dict())
             if self.config.new_optimiser:
-                state.optimiser = _optimiser(self.config, state.student)
+                state.optimiser = new_optimiser(self.config, state.student)
         return 2 if state.stage2_from is not None and self.ready else 1
 
     def _set_rate(self, share: float) -> float:
@@ -527,6 +483,11 @@ class _Loop:
         untrained = not self.config.teacher_from_start and self.state.stage2_from is None
         return "student" if self.config.predict_with == "student" or untrained else "teacher"
 
+    def _model(self) -> Model:
+        """Return the network that makes maps now."""
+        network = self.state.teacher if self._in_use() == "teacher" else self.state.student
+        return Model(network, self.plan, self.config, self.device, self.folder.name, self.state.step)
+
     def _save(self, name: str = checkpoint.LAST) -> Saved:
         path = self.folder / name
         checkpoint.save(
@@ -543,22 +504,13 @@ class _Loop:
 
     def _validate(self) -> Iterator[Event]:
         """Segment the held-out cases as a user would see them and keep the best network."""
-        network = self.state.teacher if self._in_use() == "teacher" else self.state.student
+        model = self._model()
         scores: dict[int, list[float]] = {v: [] for v in self.plan.classes}
         for case in self.held_out:
             scan = read_scan(case.scan)
             assert case.mask is not None  # noqa: S101 - held-out cases are labelled
             truth = read_mask(case.mask, scan.grid).voxels
-            found = predict_scan(
-                network,
-                self.plan,
-                scan,
-                device=self.device,
-                bfloat16=self.bfloat16,
-                components=self.config.map_components,
-                connectivity=self.config.connectivity,
-                stop=self.stop,
-            )
+            found = model.segment(scan, self.stop)
             if found is None:
                 return
             for value, dice in dice_per_class(found.labels, truth, self.plan.classes).items():
@@ -576,12 +528,3 @@ class _Loop:
 def _lasting(error: BcpError | OSError) -> bool:
     """Say whether a case that failed is at fault itself, and not a file that is away or memory that is short."""
     return not isinstance(error, ScanAwayError | OSError)
-
-
-def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    if config.optimiser == "adam":
-        return torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)

@@ -315,8 +315,8 @@ class _AcceptAbove(QFrame):
         number = len(self._session.cases_above(self._slider.value()))
         predicted = Counter(case.status for case in self._session.cases)["predicted"]
         self._text.setText(
-            f"{number:,} of {counted(predicted, 'predicted case')}. Their pseudo-labels become masks, marked as accepted "
-            "by the rule, and training uses them as it uses yours."
+            f"{number:,} of {counted(predicted, 'predicted case')}. Their pseudo-labels become masks, marked as "
+            "accepted by the rule, and training uses them as it uses yours."
         )
         self.done.setText(f"Accept {counted(number, 'case')}" if number else "Accept none")
         self.done.setEnabled(bool(number))

@@ -1,0 +1,5 @@
+"""Run the child: python -m napari_bcp.worker."""
+
+from napari_bcp.worker.child import main
+
+main()
