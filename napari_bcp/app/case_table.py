@@ -207,9 +207,9 @@ class CaseTableModel(QAbstractTableModel):
         """Return title or tooltip of a column."""
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(COLUMNS):
             return None
-        return {Qt.ItemDataRole.DisplayRole: COLUMNS, Qt.ItemDataRole.ToolTipRole: _TIPS}.get(role, (None,) * 5)[
-            section
-        ]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return COLUMNS[section]
+        return _TIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows, or None."""
@@ -294,7 +294,7 @@ class QualityDelegate(QStyledItemDelegate):
         if not qualities or self._colours is None:
             return
         painter.save()
-        rect = QRectF(option.rect).adjusted(5, 4, -5, -4)  # type: ignore[attr-defined]
+        rect = QRectF(option.rect).adjusted(5, 4, -5, -4)
         step = min(14.0, rect.width() / len(qualities))
         for place, (_, value) in enumerate(qualities):
             bar = QRectF(rect.left() + place * step, rect.top(), max(2.0, step - 3), rect.height())

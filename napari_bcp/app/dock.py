@@ -51,11 +51,12 @@ class BcpWidget(QWidget):
     def __init__(self, napari_viewer: Any, session: Session | None = None) -> None:
         super().__init__()
         self._keeper = get_keeper() if session is None else None
-        self._session = session if self._keeper is None else self._keeper.session  # type: ignore[assignment]
+        if session is None:
+            session = get_keeper().session
+        self._session = session
         self._viewer = napari_viewer
         self._summary_due = False
         self._dialogs: dict[bool, PoolDialog] = {}
-        session = self._session
 
         self.message = MessageLine()
         self._name = QElidingLabel()

@@ -65,6 +65,7 @@ class Edits:
         self._seconds_before = 0.0 if draft is None else draft.seconds
         self._pending: deque[tuple[Record | str, float]] = deque()  # what the journal lacks, and the seconds then
         self._unsynced = False
+        self._preview: tuple[str, NDArray[np.uint8]] | None = None  # its name, and the labels before it
         self._lock = threading.RLock()  # array, history and pending change together
         self._disk = threading.Lock()  # one at a time writes to the journal
 
@@ -114,6 +115,7 @@ class Edits:
         Raises StateError once there is an edit, otherwise as `apply`.
         """
         self._check(labels, "a newer map")
+        self.settle()
         with self._lock:
             if self._draft is not None or self._pending:
                 raise StateError("The labels have been edited; accept, revert or reject them first.")
@@ -134,11 +136,14 @@ class Edits:
             return None
         box = _union([place for place, *_ in places])
         start = [part.start for part in box]
-        stamps = [(_moved(place, [-n for n in start]), *rest) for place, *rest in places]
+        stamps = [(_moved(place, [-n for n in start]), mask, old, new) for place, mask, old, new in places]
         with self._lock:
             before = self.array[box].copy()
             for place, mask, old, _ in reversed(stamps):  # so that what the first stamp found is written last
                 _write(before, place, mask, old)
+            if self._preview is not None:
+                self.array[box] = before
+                self.settle()
             after = before.copy()
             for place, mask, _, new in stamps:
                 _write(after, place, mask, new)
@@ -155,6 +160,7 @@ class Edits:
         Raises GridMismatchError for another shape, ValueError for anything but uint8.
         """
         self._check(new_labels, f"'{operation}'")
+        self.settle()
         with self._lock:
             record = difference(operation, self.array, new_labels)
             if record is not None:
@@ -162,8 +168,40 @@ class Edits:
                 self._take(record)
         return self._told(record)
 
+    def preview(self, operation: str, new_labels: NDArray[np.uint8]) -> Box | None:
+        """Show `new_labels` for now; `settle`, or the next edit of any kind, makes one edit of what was shown last.
+
+        Returns the box that changed on the screen. Raises as `apply`.
+        """
+        self._check(new_labels, f"'{operation}'")
+        with self._lock:
+            if self._preview is None or self._preview[0] != operation:
+                self.settle()
+                self._preview = (operation, self.array.copy())
+            shown = difference(operation, self.array, new_labels)
+            if shown is not None:
+                put(self.array, shown)
+        return self._told(shown)
+
+    @property
+    def settled(self) -> NDArray[np.uint8]:
+        """The labels without what is only previewed; not to be written to."""
+        return self.array if self._preview is None else self._preview[1]
+
+    def settle(self) -> Box | None:
+        """Make one edit of what is previewed; return its box, or None if there is nothing."""
+        with self._lock:
+            if self._preview is None:
+                return None
+            (operation, before), self._preview = self._preview, None
+            record = difference(operation, before, self.array)
+            if record is not None:
+                self._take(record)
+        return self._told(record)
+
     def undo(self) -> Box | None:
         """Take the newest edit back; return its box, or None if there is none."""
+        self.settle()
         with self._lock:
             if not self.can_undo:
                 return None
@@ -173,6 +211,7 @@ class Edits:
 
     def redo(self) -> Box | None:
         """Make the newest undone edit again; return its box, or None if there is none."""
+        self.settle()
         with self._lock:
             if not self.can_redo:
                 return None

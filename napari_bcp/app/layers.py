@@ -267,7 +267,7 @@ class CaseLayers:
     def _shown_index(self, axis: int) -> int:
         if self._case is None:
             return 0
-        return round(self._viewer.dims.point[self._first_axis + axis] / self._case.spacing_zyx[axis])
+        return int(round(self._viewer.dims.point[self._first_axis + axis] / self._case.spacing_zyx[axis]))
 
     # -- the case ---------------------------------------------------------------------------------------------
 

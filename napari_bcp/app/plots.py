@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LEFT: Final = 46  # pixels for the numbers at the left, so that plots above each other agree
 _SCALE: Final = 2  # pixels of a picture for a pixel of the screen
-_DRAWN: Final = 2000  # points of a line
+_DRAWN: Final = 1000  # points of a line
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,18 @@ class Plot(QWidget):
 
     def show_lines(self, lines: Sequence[Line]) -> None:
         """Show these lines instead of the former."""
-        if tuple(lines) == self._lines:
+        lines = tuple(replace(line, x=_thinned(line.x), y=_thinned(line.y)) for line in lines)
+        if lines == self._lines:
             return
-        self._lines = tuple(lines)
+        self._lines = lines
         item = self._plot.getPlotItem()
         item.clear()
         for line in self._lines:
             pen = pyqtgraph.mkPen(line.colour, width=1.5)
             few = line.dots or len(line.x) == 1
             item.plot(
-                list(line.x)[-_DRAWN:],
-                list(line.y)[-_DRAWN:],
+                list(line.x),
+                list(line.y),
                 pen=pen,
                 symbol="o" if few else None,
                 symbolSize=5,
@@ -129,6 +130,12 @@ class Plot(QWidget):
             if line.name
         )
         self._heading.setText(escape(self._title) + keys)
+
+
+def _thinned(values: Sequence[float]) -> tuple[float, ...]:
+    """Return a copy with no more values than can be seen, evenly, with the newest."""
+    step = -(-len(values) // _DRAWN) or 1
+    return tuple(values[::-step][::-1])
 
 
 def save_picture(widget: QWidget, path: str | Path, background: str) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -62,10 +63,10 @@ class PoolDialog(QDialog):
             form.addRow("&Pool goes to", _with_browser(self.place, self._browse_place))
             form.addRow("&Classes (optional)", _with_browser(self.classes, self._browse_classes))
         for row in range(form.rowCount()):
-            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
-            line = (self.images, self.labels, self.place, self.classes)[row]
-            if label is not None and label.widget() is not None:
-                label.widget().setBuddy(line)  # type: ignore[attr-defined]
+            item = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+            label = None if item is None else item.widget()
+            if isinstance(label, QLabel):
+                label.setBuddy((self.images, self.labels, self.place, self.classes)[row])
         column = QVBoxLayout(self)
         column.addWidget(
             wrapped_label(

@@ -319,8 +319,11 @@ class Pool:
 
     def mask_path(self, name: str) -> Path | None:
         """Return the file of the accepted mask in force, or None."""
-        version = self.case(name).mask_version
-        return None if version is None else self._masks.path(name, version)
+        return self.mask_file(self.case(name))
+
+    def mask_file(self, case: Case) -> Path | None:
+        """Return the file of the mask that was in force when `case` was read, or None; asks no table."""
+        return None if case.mask_version is None else self._masks.path(case.name, case.mask_version)
 
     def mask(self, name: str) -> NDArray[np.uint8]:
         """Return the accepted mask in force: uint8 class values, canonical x, y, z.

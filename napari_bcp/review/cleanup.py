@@ -121,6 +121,28 @@ def threshold(
     return result
 
 
+def attached(before: NDArray[np.uint8], after: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+    """Return `after` without what the class has won in it away from where it was: parts that touch nothing of it.
+
+    A border that moves outwards takes in what it meets; parts elsewhere in the map are islands, to be restored one by
+    one. A class that was nowhere may appear anywhere.
+    """
+    result = after.copy()
+    box = box_of(after, value)
+    if box is None:
+        return result
+    old = before[box] == value
+    if not old.any():
+        return result
+    inside = after[box] == value
+    parts, count = ndimage.label(inside, TOUCHING)
+    kept = np.zeros(count + 1, bool)
+    kept[parts[old & inside]] = True
+    lost = inside & ~kept[parts]
+    result[box][lost] = before[box][lost]
+    return result
+
+
 def _fill(labels: NDArray[np.uint8], value: int) -> None:
     """Fill, in place, the background that the class encloses in a slice or a box."""
     inside = labels == value

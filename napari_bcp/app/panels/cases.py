@@ -285,7 +285,7 @@ class _AcceptAbove(QFrame):
         self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self._slider.setRange(0.5, 1.0)
         self._slider.setDecimals(2)
-        self._slider.setSingleStep(0.01)
+        self._slider.setSingleStep(0.01)  # type: ignore[arg-type]
         self._slider.setValue(_USUAL_QUALITY)
         self._slider.setToolTip("The lowest expected quality that any class of a case may have")
         self._text = wrapped_label()

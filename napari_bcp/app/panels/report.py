@@ -19,15 +19,17 @@ from napari_bcp.app.theme import colours_of
 from napari_bcp.app.wording import counted, duration
 from napari_bcp.errors import BcpError, PoolError
 from napari_bcp.files import write_text
+from napari_bcp.review.report import ROUND, csv_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QShowEvent
 
     from napari_bcp.app.session import Session
     from napari_bcp.app.theme import Colours
     from napari_bcp.review.report import ReportData
+    from napari_bcp.scans import ClassSpec
 
 _SHOWN: Final = ("accepted", "draft", "predicted", "unlabelled")
 _PAUSE_MS: Final = 2000  # between two readings of the history while the pool changes
@@ -46,12 +48,12 @@ class ReportPanel(QWidget):
         self._statuses = Plot("Cases", "How many cases had each status, from the pool's first day on", "days")
         self._dice = Plot(
             "Dice, pseudo-label against accepted mask",
-            "How much readers changed the pseudo-labels that they accepted, by run; 1 is nothing",
-            "run",
+            f"How much of the pseudo-labels was right as it was, by class; a point is the mean of {ROUND} masks",
+            "masks accepted by hand",
             span=(0, 1),
         )
         self._effort = Plot("Minutes by hand", "Time spent on each case, in the order of their acceptance", "case")
-        self._csv = button("Save table…", "Save a row for each case as CSV", self._ask_csv)
+        self._csv = button("Save table…", "Save a row for each mask that was accepted, as CSV", self._ask_csv)
         self._png = button("Save picture…", "Save the plots as PNG", self._ask_png)
         self._figures = QWidget()
         self._lay_out()
@@ -76,21 +78,18 @@ class ReportPanel(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the pool's history and show it."""
-        try:
-            self._data = self._session.report() if self._session.pool is not None else None
-        except BcpError as error:
-            self._data = None
-            self.message.show_message(Note("error", str(error)))
-        self._draw()
+        """Read the pool's history, and show it once it is read."""
+        if self._session.pool is None:
+            self._take(None)
+        else:
+            self._session.ask_report(self._take)
 
     def save_csv(self, path: str | Path) -> None:
-        """Write a row for each case. Raises PoolError if the file cannot be written."""
-        rows = self._data.rows() if self._data is not None else []
+        """Write a row for each mask that was accepted. Raises PoolError if the file cannot be written."""
+        names = {one.value: one.name for one in self._session.classes}
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["case"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        if self._data is not None:
+            csv.writer(text, lineterminator="\n").writerows(csv_rows(self._data, names))
         try:
             write_text(path, text.getvalue())
         except OSError as error:
@@ -107,6 +106,10 @@ class ReportPanel(QWidget):
                 self.set_colours(shown)
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    def _take(self, data: ReportData | None) -> None:
+        self._data = data
+        self._draw()
 
     def _lay_out(self) -> None:
         inner = QVBoxLayout(self._figures)
@@ -147,16 +150,11 @@ class ReportPanel(QWidget):
             return
         self._summary.setText(_summary(data))
         self._statuses.show_lines(_status_lines(data, colours) if data is not None else [])
-        lines = []
-        if data is not None:
-            for one in self._session.classes:
-                points = [(number, dice[one.value]) for number, dice in data.dice if one.value in dice]
-                lines.append(Line(one.name, one.colour, [x for x, _ in points], [y for _, y in points], dots=True))
-        lines = [line for line in lines if line.x]
+        lines = _dice_lines(data, self._session.classes) if data is not None else []
         self._dice.show_lines(lines)
         minutes = [one.minutes for one in data.efforts] if data is not None else []
         self._effort.show_bars("", colours.blue, minutes)
-        self._statuses.setVisible(data is not None and len(data.statuses) > 1)
+        self._statuses.setVisible(data is not None and len(data.statuses.times) > 1)
         self._dice.setVisible(bool(lines))
         self._effort.setVisible(bool(minutes))
 
@@ -187,22 +185,32 @@ def _summary(data: ReportData | None) -> str:
     if not data.efforts:
         return "No mask has been accepted by hand yet: this fills while you review."
     minutes = sorted(one.minutes for one in data.efforts)
-    voxels = sorted(one.voxels for one in data.efforts)
+    voxels = sorted(one.changed_voxels for one in data.efforts)
     middle = len(minutes) // 2
     return (
-        f"{counted(len(minutes), 'mask')} accepted by hand in {duration(60 * sum(minutes))}; the middle one took "
+        f"{counted(len(minutes), 'case')} accepted by hand in {duration(60 * data.minutes)}; the middle one took "
         f"{duration(60 * minutes[middle])} and {counted(voxels[middle], 'changed voxel')}."
     )
 
 
+def _dice_lines(data: ReportData, classes: Sequence[ClassSpec]) -> list[Line]:
+    """Return a line a class over the number of masks that had been accepted."""
+    lines = []
+    for one in classes:
+        points = [(part.last, part.dice[one.value]) for part in data.rounds if one.value in part.dice]
+        if points:
+            lines.append(Line(one.name, one.colour, [x for x, _ in points], [y for _, y in points], dots=True))
+    return lines
+
+
 def _status_lines(data: ReportData, colours: Colours) -> list[Line]:
     """Return a line a status over days since the first event."""
-    if not data.statuses:
+    if not data.statuses.times:
         return []
-    times = [datetime.fromisoformat(time).timestamp() for time, _ in data.statuses]
+    times = [datetime.fromisoformat(time).timestamp() for time in data.statuses.times]
     days = [(time - times[0]) / 86400 for time in times]
     return [
-        Line(status, status_colour(status, colours), days, [counts.get(status, 0) for _, counts in data.statuses])
+        Line(status, status_colour(status, colours), days, data.statuses.counts[status])
         for status in _SHOWN
-        if any(counts.get(status, 0) for _, counts in data.statuses)
+        if any(data.statuses.counts[status])
     ]

@@ -1,0 +1,67 @@
+"""Work beside the window: functions run on threads, and what they return comes back on the window's own thread."""
+
+from __future__ import annotations
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+Lane = Literal["pool", "read", "save"]
+"""What shares a lane runs one after the other: changes of the pool, reading for the screen, drafts of edits."""
+
+_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "save")
+
+
+class Background:
+    """One thread a lane. Callbacks run in `pump`, in the order in which the work ended.
+
+    unexpected : called, in `pump`, with an error that the work's own `failed` is not there for
+    """
+
+    def __init__(self, unexpected: Callable[[Exception], object]) -> None:
+        self._lanes = {lane: ThreadPoolExecutor(1, thread_name_prefix=f"napari-bcp-{lane}") for lane in _LANES}
+        self._done: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._unexpected = unexpected
+
+    def run(
+        self,
+        lane: Lane,
+        work: Callable[[], T],
+        then: Callable[[T], object] | None = None,
+        failed: Callable[[Exception], object] | None = None,
+    ) -> None:
+        """Run `work` on a lane; `then` gets its result, `failed` what it raised. Returns at once."""
+        tell = failed or self._unexpected
+
+        def task() -> None:
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 - the window goes on, whatever it is, and says so
+                problem = error
+                self._done.put(lambda: tell(problem))
+            else:
+                if then is not None:
+                    self._done.put(lambda: then(result))
+
+        self._lanes[lane].submit(task)
+
+    def later(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the next `pump`; may be called from any thread."""
+        self._done.put(callback)
+
+    def pump(self) -> None:
+        """Do what has come back since the last time, and nothing that comes back meanwhile."""
+        for _ in range(self._done.qsize()):
+            self._done.get()()
+
+    def close(self) -> None:
+        """Wait for what has been begun; of what waits, only reading is dropped. Nothing comes back any more."""
+        self._lanes["read"].shutdown(wait=True, cancel_futures=True)
+        self._lanes["pool"].shutdown(wait=True)
+        self._lanes["save"].shutdown(wait=True)
+        self._done = queue.SimpleQueue()

@@ -1,0 +1,314 @@
+"""Between pool and training: starts runs, records what the child reports, tells the child what changes in the pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from psygnal import Signal
+
+from napari_bcp.app.preferences import load as load_preferences
+from napari_bcp.app.training import Trainer, TrainingState
+from napari_bcp.config import make_config
+from napari_bcp.errors import SettingError
+from napari_bcp.pool.runs import best_checkpoint, choose_run, last_trained, record_made
+from napari_bcp.worker.messages import CaseInfo, Predict, Train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_bcp.app.background import Background
+    from napari_bcp.app.cohort import Cohort, Found
+    from napari_bcp.app.telling import Telling
+    from napari_bcp.pool import Case, Pool
+    from napari_bcp.pool.runs import ChosenRun
+    from napari_bcp.worker.messages import Report
+
+TRAINED: Final = ("unlabelled", "predicted", "draft", "accepted")
+"""Statuses of cases that take part in the training."""
+
+_AHEAD: Final = 8  # proposed cases whose maps come before others'
+_UNKNOWN: Final = ""  # to the child, in place of a mask's path
+
+
+class Coach:
+    """The training of the cohort's pool. Lives on the window's thread."""
+
+    training_changed = Signal()
+    map_made = Signal(str)
+    """A newer map of the case of that name is in the pool."""
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        background: Background,
+        telling: Telling,
+        make_trainer: Callable[[Callable[[Report], None]], Trainer] = Trainer,
+    ) -> None:
+        self._cohort, self._background, self._telling = cohort, background, telling
+        self._trainer = make_trainer(self._hear)
+        self._told: dict[str, str | None] = {}  # cases that the child knows, with their masks
+        self._last_start: tuple[str, float, dict[str, Any]] | None = None
+        self.visible: str | None = None
+        """The case on screen, if its map may still help."""
+        cohort.cases_changed.connect(self._follow_cases)
+
+    @property
+    def state(self) -> TrainingState:
+        """How the training goes."""
+        return self._trainer.state
+
+    @property
+    def child(self) -> int | None:
+        """Number of the child's process, None while there is none."""
+        return self._trainer.pid
+
+    def pump(self) -> None:
+        """Take in what the child has reported."""
+        if self._trainer.pump():
+            self.training_changed.emit()
+
+    def take(self, found: Found) -> None:
+        """Show how far the last run of a pool came."""
+        state = TrainingState(curves=found.curves)
+        if found.run is not None:
+            state.run, state.step = found.run.id, found.run.step
+        self._trainer.state = state
+        self.training_changed.emit()
+
+    def let_go(self) -> None:
+        """End what the child does for the pool that is left; it saves by itself."""
+        if self.state.active:
+            self._update_run(self.state.run, status="stopped")
+        self._trainer.close(seconds=0)
+        self._told.clear()
+        self._last_start, self.visible = None, None
+        self._trainer.state = TrainingState()
+        self.training_changed.emit()
+
+    def close(self) -> None:
+        """Let the child save and end."""
+        self._trainer.close()
+
+    # -- commands ---------------------------------------------------------------------------------------------
+
+    def start(self, preset: str, minutes: float, settings: Mapping[str, Any], fresh: bool = False) -> None:
+        """Train for so many minutes: the last run goes on, unless `fresh` or another preset asks for a new one."""
+        pool = self._cohort.pool
+        if pool is None or self.state.active:
+            return
+        try:
+            make_config(preset, settings)
+        except SettingError as error:
+            self._telling.failed("train")(error)
+            return
+        self._last_start = (preset, minutes, dict(settings))
+        self._set_phase_starting()
+        self._background.run(
+            "pool",
+            lambda: choose_run(pool, preset, settings, fresh, _check_plan),
+            lambda run: self._train(pool, run, minutes),
+            self._telling.failed("train", self._set_phase_idle),
+        )
+
+    def _train(self, pool: Pool, run: ChosenRun, minutes: float) -> None:
+        if pool is not self._cohort.pool:
+            return
+        for note in run.notes:
+            self._telling.tell("info", note.text, "train")
+        wishes, cases = load_preferences(), self._infos()
+        config = run.config.model_dump(mode="json")
+        job = Train(
+            run=str(run.record.path),
+            cache=str(pool.root / "cache"),
+            maps=str(pool.root / "maps"),
+            config=config,
+            plan=run.record.plan if run.resume else None,
+            classes=tuple(one.value for one in self._cohort.classes),
+            resume=run.resume,
+            minutes=minutes,
+            device=wishes.device,
+            threads=wishes.threads or None,
+            map_share=wishes.map_share,
+            cases=tuple(cases.values()),
+        )
+        try:
+            self._trainer.train(job, run.record.id, run.record.step)
+        except OSError as error:
+            self._telling.failed("train", self._set_phase_idle)(error)
+            return
+        self._told = {name: info.mask for name, info in cases.items()}
+        self.attend()
+        self._update_run(run.record.id, status="running", config=config)
+        self.training_changed.emit()
+
+    def go_on_after_failure(self) -> None:
+        """Go on from the last checkpoint, as the training was started."""
+        preset, minutes, settings = self._last_start or ("quick", load_preferences().minutes, {})
+        self.start(preset, minutes, settings)
+
+    def pause(self) -> None:
+        """Let the training rest."""
+        self._trainer.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._trainer.resume()
+
+    def stop(self) -> None:
+        """Let it save and end."""
+        self._trainer.stop()
+        self.training_changed.emit()
+
+    def predict_now(self, name: str) -> None:
+        """Have a case's map made before all others; by the last run if nothing trains."""
+        pool = self._cohort.pool
+        if pool is None or name not in self._cohort.cases:
+            return
+        if self._trainer.busy:
+            self._trainer.predict_now(name)
+            return
+
+        def chosen(checkpoint: Path | None) -> None:
+            if pool is not self._cohort.pool:
+                return
+            if checkpoint is None:
+                self._telling.tell("warning", "Nothing is trained yet: start the training first.", "cases")
+            elif self._trainer.busy:
+                self._trainer.predict_now(name)
+            else:
+                self._predict(pool, checkpoint, name)
+
+        self._background.run("pool", lambda: _checkpoint_of(pool), chosen, self._telling.failed("cases"))
+
+    def _predict(self, pool: Pool, checkpoint: Path, name: str) -> None:
+        wishes, cases = load_preferences(), self._infos()
+        job = Predict(
+            checkpoint=str(checkpoint),
+            maps=str(pool.root / "maps"),
+            names=(name,),
+            device=wishes.device,
+            threads=wishes.threads or None,
+            cases=tuple(cases.values()),
+        )
+        try:
+            self._trainer.predict(job)
+        except OSError as error:
+            self._telling.failed("cases")(error)
+            return
+        self._told = {one: info.mask for one, info in cases.items()}
+
+    def _set_phase_starting(self) -> None:
+        self._trainer.state.phase = "starting"
+        self.training_changed.emit()
+
+    def _set_phase_idle(self) -> None:
+        self._trainer.state.phase = "idle"
+        self.training_changed.emit()
+
+    # -- what the child is told -------------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """Tell the child what is on screen, and what will be."""
+        self._trainer.attend(self.visible, [one.name for one in self._cohort.proposals[:_AHEAD]])
+
+    def _follow_cases(self, names: frozenset[str]) -> None:
+        """Tell the child of cases whose part in the training has changed."""
+        if not self._trainer.busy:
+            return
+        changed, gone = [], []
+        for name in names or {*self._cohort.cases, *self._told}:
+            case = self._cohort.cases.get(name)
+            if case is None or case.status not in TRAINED:
+                if self._told.pop(name, _UNKNOWN) != _UNKNOWN:
+                    gone.append(name)
+                continue
+            info = self._info(case)
+            if self._told.get(name, _UNKNOWN) != info.mask:
+                self._told[name] = info.mask
+                changed.append(info)
+        self._trainer.tell_cases(changed, gone)
+        self.attend()
+
+    def _infos(self) -> dict[str, CaseInfo]:
+        """Return the cases that take part, as the child is told of them."""
+        return {name: self._info(case) for name, case in self._cohort.cases.items() if case.status in TRAINED}
+
+    def _info(self, case: Case) -> CaseInfo:
+        pool = self._cohort.pool
+        mask = pool.mask_file(case) if pool is not None and case.status == "accepted" else None
+        return CaseInfo(
+            name=case.name,
+            scan=str(case.path),
+            mask=None if mask is None else str(mask),
+            shape=case.shape,
+            spacing=case.spacing,
+            map_run=case.map.run if case.map else None,
+            map_step=case.map.step if case.map else None,
+        )
+
+    # -- what the child reports -------------------------------------------------------------------------------
+
+    def _hear(self, report: Report) -> None:
+        """Record in the pool what the child reports, and tell of it."""
+        pool, telling = self._cohort.pool, self._telling
+        if pool is None:
+            return
+        if report.kind == "map":
+            made = report
+            self._background.run(
+                "pool", lambda: record_made(pool, made), lambda _: self._made(pool, made.case), telling.failed("train")
+            )
+        elif report.kind == "planned":
+            self._update_run(report.run, plan=report.plan)
+        elif report.kind == "saved":
+            self._update_run(self.state.run, step=report.step, checkpoint=Path(report.path))
+        elif report.kind == "unusable":
+            self._leave_out(pool, report.case, report.reason, report.lasting)
+        elif report.kind == "progress":
+            if report.done < report.total:
+                telling.show_progress(report.task, report.done, report.total, report.eta_s)
+            else:
+                telling.end_progress()
+        elif report.kind == "note":
+            telling.tell("info", report.text, "train")
+        elif report.kind == "finished" and report.reason != "done":
+            status = "finished" if report.reason == "budget" else "stopped"
+            self._update_run(self.state.run, status=status, step=report.step, elapsed_s=report.elapsed_s)
+        elif report.kind == "failed":
+            if self.state.phase == "failed":
+                self._update_run(self.state.run, status="failed")
+            telling.tell("error", report.text, "train")
+        if report.kind in ("failed", "ended", "step"):
+            telling.end_progress()
+
+    def _made(self, pool: Pool, name: str) -> None:
+        if pool is self._cohort.pool:
+            self._cohort.refresh([name], soon=True)
+            self.map_made.emit(name)
+
+    def _leave_out(self, pool: Pool, name: str, reason: str, lasting: bool) -> None:
+        self._telling.tell("warning", f"{name} is left out: {reason}", "cases")
+        if lasting:
+            self._background.run(
+                "pool",
+                lambda: pool.mark_unusable(name, reason),
+                lambda _: self._cohort.refresh([name]),
+                self._telling.failed("cases"),
+            )
+
+    def _update_run(self, run: str, **fields: Any) -> None:
+        pool = self._cohort.pool
+        if pool is not None and run:
+            self._background.run("pool", lambda: pool.update_run(run, **fields), None, self._telling.failed("train"))
+
+
+def _check_plan(plan: Mapping[str, Any]) -> None:
+    """The child looks at the whole plan; here it is enough that there is one."""
+    if not plan:
+        raise ValueError("no plan")
+
+
+def _checkpoint_of(pool: Pool) -> Path | None:
+    run = last_trained(pool)
+    return None if run is None else best_checkpoint(run)

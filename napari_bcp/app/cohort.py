@@ -1,0 +1,267 @@
+"""The open pool as the window knows it: its cases, what is proposed, and what is done with many cases at once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from psygnal import Signal
+
+from napari_bcp.app.training import Curves
+from napari_bcp.errors import BcpError
+from napari_bcp.events import Event
+from napari_bcp.pool.runs import last_trained
+from napari_bcp.review.proposals import BalancedUncertainty, Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from napari_bcp.app.background import Background
+    from napari_bcp.app.telling import Telling
+    from napari_bcp.pool import Case, Pool, RunRecord
+    from napari_bcp.review.proposals import Proposal, Ranking
+    from napari_bcp.scans import ClassSpec
+
+_TELL_EVERY_S: Final = 0.25  # of changes that nobody has made by hand
+_RANK_EVERY_S: Final = 1.0
+_ROUND: Final = 5  # masks accepted by hand until the ranking is a little surer of itself
+
+_Stamp = tuple[str, str | None, int | None]  # a case, and run and step of its map
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pool that was just opened, with what reading it takes time for."""
+
+    pool: Pool
+    cases: list[Case]
+    rejected: set[_Stamp]
+    run: RunRecord | None
+    curves: Curves
+
+
+class Cohort:
+    """The cases of one pool at a time. Lives on the window's thread."""
+
+    cases_changed = Signal(frozenset)
+    """These cases, or all with an empty set, or the proposals are other ones."""
+
+    def __init__(self, background: Background, telling: Telling) -> None:
+        self.pool: Pool | None = None
+        self.classes: tuple[ClassSpec, ...] = ()
+        self.cases: dict[str, Case] = {}
+        self.proposals: tuple[Proposal, ...] = ()
+        self._background, self._telling = background, telling
+        self._rejected: set[_Stamp] = set()
+        self._changed: set[str] = set()  # told of soon
+        self._told_at = self._ranked_at = 0.0
+        self._rank_due = self._ranking = False
+
+    def take(self, found: Found) -> None:
+        """Show a pool that was opened."""
+        self.pool, self.classes = found.pool, found.pool.classes
+        self.cases = {case.name: case for case in found.cases}
+        self._rejected = found.rejected
+        self.rank_now()
+        self.cases_changed.emit(frozenset())
+
+    def let_go(self) -> Pool | None:
+        """Forget the pool, and return it for whoever closes it."""
+        pool, self.pool = self.pool, None
+        self.classes, self.proposals = (), ()
+        self.cases.clear()
+        self._rejected.clear()
+        self._changed.clear()
+        self._rank_due = False
+        return pool
+
+    def pump(self) -> None:
+        """Tell of what has changed, and rank, where that is due."""
+        now = time.monotonic()
+        if self._changed and now - self._told_at > _TELL_EVERY_S:
+            self._tell_changed()
+        if self._rank_due and not self._ranking and now - self._ranked_at > _RANK_EVERY_S:
+            self._rank()
+
+    # -- changes ----------------------------------------------------------------------------------------------
+
+    def refresh(self, names: Iterable[str], soon: bool = False) -> None:
+        """Take over what the pool has of these cases now, and tell of it, at once or soon."""
+        pool, names = self.pool, list(names)
+        if pool is None:
+            return
+        try:
+            for name in names:
+                self.cases[name] = pool.case(name)
+            self.classes = pool.classes
+        except BcpError as error:
+            self._telling.failed("cases")(error)
+            return
+        self._changed.update(names)
+        self._rank_due = True
+        if not soon:
+            self._tell_changed()
+
+    def reload(self) -> None:
+        """Take over all cases anew: some have joined."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def take(cases: list[Case]) -> None:
+            if pool is self.pool:
+                self.cases = {case.name: case for case in cases}
+                self.classes = pool.classes
+                self._rank_due = True
+                self.cases_changed.emit(frozenset())
+
+        self._background.run("pool", pool.cases, take, self._telling.failed("cases"))
+
+    def _tell_changed(self) -> None:
+        changed, self._changed = frozenset(self._changed), set()
+        self._told_at = time.monotonic()
+        if changed:
+            self.cases_changed.emit(changed)
+
+    # -- proposals --------------------------------------------------------------------------------------------
+
+    def next_name(self, here: str) -> str | None:
+        """Return the case that is proposed first, but for the one that is `here`."""
+        return next((one.name for one in self.proposals if one.name != here), None)
+
+    def rank_now(self) -> None:
+        """Rank at the next occasion, however short ago that was done."""
+        self._rank_due, self._ranked_at = True, 0.0
+
+    def reject(self, case: Case) -> None:
+        """Note that the reader has turned this case's map down."""
+        self._rejected.add(_stamp(case))
+
+    def _rank(self) -> None:
+        pool = self.pool
+        self._rank_due, self._ranked_at = False, time.monotonic()
+        if pool is None:
+            return
+        waiting = [case for case in self.cases.values() if case.status in ("unlabelled", "predicted")]
+        candidates = [Candidate.of(case, _stamp(case) in self._rejected) for case in waiting]
+        by_hand = sum(case.mask_by == "person" for case in self.cases.values() if case.status == "accepted")
+        round_ = by_hand // _ROUND
+        ranking: Ranking = BalancedUncertainty({one.value: one.name for one in self.classes})
+        rng = np.random.default_rng([1, round_])  # so that the order stays while nobody accepts anything
+        self._ranking = True
+
+        def ranked(proposals: list[Proposal]) -> None:
+            self._ranking = False
+            if pool is self.pool and tuple(proposals) != self.proposals:
+                self.proposals = tuple(proposals)
+                changed = frozenset(self._changed) or frozenset(one.name for one in self.proposals[:1])
+                self._changed.clear()
+                self.cases_changed.emit(changed)
+
+        def failed(error: Exception) -> None:
+            self._ranking = False
+            self._telling.failed("cases")(error)
+
+        self._background.run("read", lambda: ranking.rank(candidates, round_, rng), ranked, failed)
+
+    # -- many cases -------------------------------------------------------------------------------------------
+
+    def change(
+        self, names: Sequence[str], action: Literal["exclude", "include", "reset"], then: Callable[[], object]
+    ) -> None:
+        """Do one of the pool's actions with each of these cases, and then what is to be done after it."""
+        pool, names = self.pool, tuple(names)
+        if pool is None:
+            return
+
+        def work() -> None:
+            for name in names:
+                getattr(pool, action)(name)
+
+        def ended() -> None:
+            if pool is self.pool:
+                self.refresh(names)
+                self.rank_now()
+                then()
+
+        self._background.run("pool", work, lambda _: ended(), self._telling.failed("cases", ended))
+
+    def above(self, quality: float) -> list[Case]:
+        """Return the predicted cases of which every class has at least this expected quality."""
+        return [
+            case
+            for case in self.cases.values()
+            if case.status == "predicted"
+            and case.map is not None
+            and case.map.quality
+            and all(value is not None and value >= quality for value in case.map.quality.values())
+        ]
+
+    def accept_above(self, quality: float) -> list[str]:
+        """Accept the pseudo-labels of these cases by the rule; returns their names."""
+        pool, cases = self.pool, self.above(quality)
+        names = [case.name for case in cases]
+        if pool is None or not cases:
+            return []
+
+        def shown(done: int) -> Callable[[], object]:
+            return lambda: self._telling.show_progress("accepting", done, len(cases))
+
+        def work() -> None:
+            for done, case in enumerate(cases):
+                self._background.later(shown(done))
+                assert case.map is not None  # noqa: S101 - chosen by its map
+                facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}
+                pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
+
+        def ended() -> None:
+            self._telling.end_progress()
+            if pool is self.pool:
+                self.refresh(names)
+
+        self._background.run("pool", work, lambda _: ended(), self._telling.failed("cases", ended))
+        return names
+
+
+def read_pool(pool: Pool) -> Found:
+    """Read what the window shows of a pool. Closes it where that fails."""
+    try:
+        run = last_trained(pool)
+        return Found(pool, pool.cases(), _rejected_in(pool), run, Curves() if run is None else read_curves(run.path))
+    except BaseException:
+        pool.close()
+        raise
+
+
+def read_curves(folder: Path) -> Curves:
+    """Return the curves of a run from its log; lines that cannot be read are passed over."""
+    from pydantic import TypeAdapter, ValidationError
+
+    events: TypeAdapter[Any] = TypeAdapter(Event)
+    curves = Curves()
+    try:
+        with (folder / "log.jsonl").open("rb") as file:
+            for line in file:
+                if b'"step"' in line:
+                    try:
+                        curves.add(events.validate_json(line))
+                    except ValidationError:
+                        continue
+    except OSError:
+        pass
+    return curves
+
+
+def _rejected_in(pool: Pool) -> set[_Stamp]:
+    return {
+        (event.case, event.details.get("run"), event.details.get("step"))
+        for event in pool.history()
+        if event.what == "rejected" and event.case is not None
+    }
+
+
+def _stamp(case: Case) -> _Stamp:
+    return (case.name, None, None) if case.map is None else (case.name, case.map.run, case.map.step)

@@ -1,0 +1,350 @@
+"""The case on screen: its scan, its map, the labels that a reader edits, and what tools make of them.
+
+Arrays have the axes z, y, x of `scans.geometry.display_arrays`. Nothing here knows Qt or napari.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from napari_bcp.app.contrast import usual_contrast, windows
+from napari_bcp.app.edits import Edits
+from napari_bcp.app.wording import counted, moment
+from napari_bcp.errors import MaskError, PoolError, ScanError, StateError
+from napari_bcp.pool.drafts import Draft
+from napari_bcp.review.boxes import box_of
+from napari_bcp.review.changes import dice_between, differences
+from napari_bcp.review.cleanup import attached, fill_holes, keep_largest, smooth, threshold
+from napari_bcp.review.interpolate import interpolate_between, painted_slices
+from napari_bcp.review.islands import removed_islands, restore
+from napari_bcp.review.uncertainty import entropy
+from napari_bcp.review.worst import slices_worth_a_look
+from napari_bcp.scans import display_arrays, from_display, read_mask, read_scan
+from napari_bcp.scans.maps import MapFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_bcp.pool import Case, Pool
+    from napari_bcp.review.islands import Island
+    from napari_bcp.review.worst import SliceNote
+    from napari_bcp.scans import ClassSpec, Grid
+
+EDITABLE: Final = ("unlabelled", "predicted", "draft")
+"""Statuses in which labels may be edited."""
+
+_MOST_BYTES: Final = 1_500_000_000  # of a whole map in memory; larger ones have no list of islands and slices
+
+
+class OpenCase:
+    """One case, from `load_case`.
+
+    case : its record in the pool, as of the last `take_record`
+    scan : float32, z, y, x;  spacing_zyx : mm
+    contrast : values shown as black and white;  windows : of CT by name, empty for other scans
+    edits : the labels while they are edited;  source : what they began as: "pseudo-label", "mask", "draft" or "nothing"
+    restored : what has come back from a draft, as a sentence, or empty;  notes : what was noticed about the files
+    map : the newest map, or None
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        case: Case,
+        classes: Sequence[ClassSpec],
+        grid: Grid,
+        scan: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        source: str,
+        draft: Draft | None,
+        map_: MapFile | None,
+    ) -> None:
+        self._pool, self._grid = pool, grid
+        self.case, self.classes = case, tuple(classes)
+        self.scan = scan
+        x, y, z = grid.spacing
+        self.spacing_zyx = (z, y, x)
+        self.windows = windows(scan)
+        self.contrast = self.windows.get("soft tissue") or usual_contrast(scan)
+        self.source = source
+        self.restored = ""
+        self.notes: tuple[str, ...] = ()
+        self.map = map_
+        self.edits = Edits(labels, self._make_draft, draft)
+        self.centre = _centre(labels)
+        self._facts = self._facts_of(case, source) if draft is None else draft.facts
+        self._levels: dict[int, int] = {}  # where the border of each class was put, in the order in which it was
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+        return self.case.name
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """The labels as they are now: to be changed by way of `edits` alone."""
+        return self.edits.array
+
+    @property
+    def proposal(self) -> NDArray[np.uint8]:
+        """The labels that the reader began with; not to be written to."""
+        return self.edits.base
+
+    @property
+    def editable(self) -> bool:
+        """Whether the labels may be changed: not once they are accepted, until the case is reopened."""
+        return self.case.status in EDITABLE
+
+    @property
+    def map_stamp(self) -> str:
+        """Which run made the map, and after how many steps; empty without one."""
+        facts = {} if self.map is None else self.map.facts
+        return f"run {facts.get('run', '?')} · step {facts.get('step', '?')}" if facts else ""
+
+    # -- what the map says ------------------------------------------------------------------------------------
+
+    def probability(self, value: int) -> NDArray[np.uint8]:
+        """Return the probability of a class, 0 to 255; zeros where the map has no such class."""
+        if self.map is None or value not in self.map.classes:
+            return np.zeros(self.labels.shape, np.uint8)
+        shown, _ = display_arrays(self.map.read(value), self._grid)
+        return np.ascontiguousarray(shown)
+
+    def uncertainty(self) -> NDArray[np.uint8]:
+        """Return the predictive entropy, 0 to 255."""
+        everything = self._everything()
+        return np.zeros(self.labels.shape, np.uint8) if everything is None else entropy(everything)
+
+    def islands(self) -> list[Island]:
+        """Return the parts of the map that the labels have nothing of, the largest first."""
+        everything = self._everything()
+        if everything is None or self.map is None:
+            return []
+        return removed_islands(everything, self.map.classes, self.edits.settled, self.spacing_zyx)
+
+    def worth_a_look(self, axis: int) -> list[SliceNote]:
+        """Return slices across `axis` (z, y, x) that deserve a look, the most urgent first."""
+        everything = self._everything()
+        if everything is None or self.map is None:
+            return []
+        names = {one.value: one.name for one in self.classes}
+        labels = self.edits.settled
+        return slices_worth_a_look(everything, labels, axis, values=self.map.classes, names=names)
+
+    def _everything(self) -> NDArray[np.uint8] | None:
+        """Return the map of all classes (classes, z, y, x); None without one, or where it would fill the memory."""
+        if self.map is None or self.labels.size * len(self.map.classes) > _MOST_BYTES:
+            return None
+        return np.stack([self.probability(value) for value in self.map.classes])
+
+    # -- operations: new labels from those on screen ----------------------------------------------------------
+
+    def keep_largest(self, value: int) -> NDArray[np.uint8]:
+        """Return the labels with the largest component of a class alone."""
+        return keep_largest(self.labels, value)
+
+    def fill_holes(self, value: int) -> NDArray[np.uint8]:
+        """Return the labels with the holes of a class filled."""
+        return fill_holes(self.labels, value)
+
+    def smooth(self, value: int) -> NDArray[np.uint8]:
+        """Return the labels with the surface of a class smoothed."""
+        return smooth(self.labels, value, self.spacing_zyx)
+
+    def interpolate(self, value: int, axis: int) -> NDArray[np.uint8]:
+        """Return the labels with a class drawn between the slices across `axis` that have it."""
+        slices = painted_slices(self.labels, value, axis)
+        return interpolate_between(self.labels, value, axis, slices, self.spacing_zyx)
+
+    def restore_island(self, island: Island) -> NDArray[np.uint8]:
+        """Return the labels with an island put back."""
+        return restore(self.labels, island)
+
+    def set_threshold(self, value: int, level: int, final: bool) -> None:
+        """Move the border of a class to where its probability is `level` (0 to 255); one edit once `final`.
+
+        What was drawn by hand stays, and so do parts of the map that the class has nothing of.
+        """
+        before = self.edits.settled
+        probability = self.probability(value)
+        expected = self.proposal
+        for one, there in self._levels.items():
+            map_of_one = probability if one == value else self.probability(one)
+            expected = attached(expected, threshold(expected, map_of_one, one, there), one)
+        after = threshold(before, probability, value, level, pinned=before != expected)
+        self.edits.preview("move border", attached(before, after, value))
+        if final:
+            self.edits.settle()
+            self._levels = {**{one: n for one, n in self._levels.items() if one != value}, value: level}
+
+    # -- the case in the pool ---------------------------------------------------------------------------------
+
+    def take_record(self, case: Case) -> None:
+        """Take over what the pool has of the case now."""
+        self.case = case
+
+    def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8]) -> bool:
+        """Take over a newer map; its pseudo-label, too, if nobody has touched the labels. Returns whether it was.
+
+        pseudo : of the new map, z, y, x
+        """
+        self.map = map_
+        if not self.editable or self.case.mask_version is not None or self.source not in ("pseudo-label", "nothing"):
+            return False
+        try:
+            self.edits.start_from(pseudo)
+        except StateError:
+            return False
+        self.source, self._levels = "pseudo-label", {}
+        self._facts = self._facts_of(self.case, self.source)
+        return True
+
+    def begin_anew(self, case: Case, source: str) -> None:
+        """Let the labels on screen be what a reader begins with, after they were accepted or reopened."""
+        self.edits = Edits(self.labels, self._make_draft)
+        self.source, self.restored, self._levels = source, "", {}
+        self.take_record(case)
+        self._facts = self._facts_of(case, source)
+
+    def mask(self) -> NDArray[np.uint8]:
+        """Return a copy of the labels as the pool takes them: canonical x, y, z."""
+        return np.ascontiguousarray(from_display(self.labels))
+
+    def effort(self) -> dict[str, Any]:
+        """Return what is to be known of an acceptance: time and voxels by hand, and Dice with the pseudo-label."""
+        facts: dict[str, Any] = {
+            "seconds": round(self.edits.seconds, 1),
+            "changed_voxels": self.edits.voxels_changed,
+            "changes": {value: list(counts) for value, counts in differences(self.proposal, self.labels).items()},
+        }
+        if self._facts.get("source") == "pseudo-label":
+            values = [one.value for one in self.classes]
+            facts["dice"] = {
+                value: round(dice, 5) for value, dice in dice_between(self.proposal, self.labels, values).items()
+            }
+            facts |= {key: self._facts[key] for key in ("run", "step") if key in self._facts}
+        return facts
+
+    def _facts_of(self, case: Case, source: str) -> dict[str, Any]:
+        """Return what a draft began from."""
+        facts: dict[str, Any] = {"source": source, "mask_version": case.mask_version}
+        if source == "pseudo-label" and self.map is not None:
+            facts |= {key: self.map.facts[key] for key in ("run", "step") if key in self.map.facts}
+        return facts
+
+    def _make_draft(self) -> Draft:
+        """Begin the journal; the case becomes a draft in the pool before there is one."""
+        if self._pool.case(self.name).status != "draft":
+            self._pool.begin_draft(self.name)
+        path = self._pool.draft_file(self.name)
+        path.parent.mkdir(exist_ok=True)
+        return Draft.create(path, self.edits.base, self._facts)
+
+
+def load_case(pool: Pool, name: str) -> OpenCase:
+    """Read a case for the screen: its draft, else the mask in force, else the pseudo-label, else nothing to begin with.
+
+    Raises ScanError or MaskError if a file cannot be used, StateError for a case that cannot be shown.
+    """
+    case = pool.case(name)
+    if case.status == "unusable":
+        raise StateError(f"Case '{name}' cannot be shown: {case.reason}", case=name)
+    scan = read_scan(case.path)
+    if case.shape is not None and scan.voxels.shape != case.shape:
+        raise ScanError(
+            f"{case.path} is {scan.voxels.shape} now and was {case.shape} when case '{name}' came into the pool; bring "
+            "the former file back, or exclude the case.",
+            path=case.path,
+            case=name,
+        )
+    grid = scan.grid
+    shown, _ = display_arrays(scan.voxels, grid)
+    notes = list(scan.notes)
+    map_ = None
+    try:
+        map_ = read_map(case, grid)
+    except ScanError as error:
+        notes.append(str(error))
+    draft = None
+    try:
+        draft = _draft_of(pool, case, shown.shape)
+    except PoolError as error:  # it stays where it is; the reader begins anew
+        notes.append(str(error))
+    if draft is not None:
+        source, labels = "draft", draft.array
+        notes += [draft.note] if draft.note else []
+    else:
+        source, labels = _begin(pool, case, grid, notes)
+    opened = OpenCase(pool, case, pool.classes, grid, np.ascontiguousarray(shown), labels, source, draft, map_)
+    opened.notes = tuple(notes)
+    if draft is not None:
+        opened.restored = _restored(draft, opened.edits.voxels_changed)
+    return opened
+
+
+def read_map(case: Case, grid: Grid | None = None) -> MapFile | None:
+    """Return the newest map of a case, or None. Raises ScanError if it cannot be read or is not on the scan's grid."""
+    if case.map is None:
+        return None
+    map_ = MapFile(case.map.map_path)
+    shape = case.shape if grid is None else grid.shape
+    if shape is not None and tuple(map_.shape) != tuple(shape):
+        raise ScanError(
+            f"{case.map.map_path} is no map of this scan; make it anew with 'Predict now'.", path=case.map.map_path
+        )
+    return map_
+
+
+def read_pseudo(case: Case, grid: Grid, values: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the pseudo-label of a case that has a map, z, y, x, writable. Raises MaskError."""
+    assert case.map is not None  # noqa: S101 - the caller has looked
+    return _labels(read_mask(case.map.pseudo_path, grid, classes=values).voxels, grid)
+
+
+def _draft_of(pool: Pool, case: Case, shape: tuple[int, ...]) -> Draft | None:
+    """Return the draft of a case that may be edited; one of an accepted case is left over and counts no more."""
+    path = pool.draft_file(case.name)
+    return Draft.open(path, shape) if case.status in EDITABLE and path.exists() else None
+
+
+def _begin(pool: Pool, case: Case, grid: Grid, notes: list[str]) -> tuple[str, NDArray[np.uint8]]:
+    """Return what labels begin as, and the labels."""
+    values = [one.value for one in pool.classes]
+    mask = pool.mask_file(case)
+    if mask is not None:
+        return "mask", _labels(read_mask(mask, grid, classes=values or None).voxels, grid)
+    if case.map is not None:
+        try:
+            return "pseudo-label", read_pseudo(case, grid, values)
+        except (MaskError, ScanError) as error:
+            notes.append(str(error))
+    return "nothing", np.zeros(grid.shape[::-1], np.uint8)
+
+
+def _labels(voxels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
+    shown, _ = display_arrays(voxels, grid)
+    return np.array(shown, np.uint8, order="C")
+
+
+def _restored(draft: Draft, changed: int) -> str:
+    now = datetime.now().astimezone()
+    begun = moment(str(draft.facts.get("time", "")), now)
+    return f"Your draft, begun {begun}, is back: {counted(changed, 'voxel')} changed."
+
+
+def _centre(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Return the voxel to look at first: in the middle of what is labelled, else of the scan."""
+    filled = labels > 0
+    box = box_of(filled, True)
+    if box is None:
+        z, y, x = (n // 2 for n in labels.shape)
+        return z, y, x
+    per_slice = np.count_nonzero(filled[box], axis=(1, 2))
+    middle = int(np.searchsorted(np.cumsum(per_slice), per_slice.sum() / 2))
+    _, y, x = (round((part.start + part.stop - 1) / 2) for part in box)
+    return box[0].start + middle, y, x

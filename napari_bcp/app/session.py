@@ -1,0 +1,553 @@
+"""The one model behind the panels: the pool, its cases, the open case, the training. Nothing here knows Qt.
+
+Whatever takes longer than a blink runs beside the window (`background`) or in the child process (`coach`), and
+comes back in `pump`, which the window calls all the time. All signals are sent on that thread.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from psygnal import Signal
+
+from napari_bcp.app.background import Background
+from napari_bcp.app.coach import Coach
+from napari_bcp.app.cohort import Cohort, read_pool
+from napari_bcp.app.opened import OpenCase, load_case, read_map, read_pseudo
+from napari_bcp.app.telling import Message, Progress, Telling
+from napari_bcp.app.training import Trainer, TrainingState
+from napari_bcp.errors import ScanError
+from napari_bcp.pool import Pool
+from napari_bcp.pool.sample import open_sample
+from napari_bcp.review.report import make_report
+from napari_bcp.scans import read_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_bcp.app.cohort import Found
+    from napari_bcp.pool import Case
+    from napari_bcp.review.proposals import Proposal
+    from napari_bcp.review.report import ReportData
+    from napari_bcp.scans import ClassSpec
+    from napari_bcp.worker.messages import Report
+
+__all__ = ["Message", "Progress", "Session", "TrainingState"]
+
+T = TypeVar("T")
+
+_SAVE_EVERY_S: Final = 0.5
+
+
+class Session:
+    """What the panels show and ask for. Methods return at once; what they lead to is told by the signals."""
+
+    pool_changed = Signal()
+    """Another pool is open, or none."""
+    case_loading = Signal(str)
+    case_opened = Signal()
+    """`current` is another case, or none."""
+    map_changed = Signal(str)
+    """The open case of that name has a newer map."""
+    busy_changed = Signal()
+
+    def __init__(self, make_trainer: Callable[[Callable[[Report], None]], Trainer] = Trainer) -> None:
+        self.current: OpenCase | None = None
+        self.busy = ""
+        """What is being done with the open case, as a word; its labels should not be edited meanwhile."""
+        self.painting: Callable[[], bool] = bool
+        """Whether a stroke goes on; the canvas says so."""
+        self._telling = Telling()
+        self._background = Background(self._telling.unexpected)
+        self._cohort = Cohort(self._background, self._telling)
+        self._coach = Coach(self._cohort, self._background, self._telling, make_trainer)
+        self.told, self.progress_changed = self._telling.told, self._telling.progress_changed
+        self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
+        self._asked_for = ""  # the case that is being read for the screen
+        self._ahead: OpenCase | None = None  # the next one, read already
+        self._saving, self._saved_at, self._told_problem = False, 0.0, ""
+        self._cohort.cases_changed.connect(self._follow_cases)
+        self._coach.map_made.connect(self._take_map)
+
+    # -- what there is ----------------------------------------------------------------------------------------
+
+    @property
+    def pool(self) -> Pool | None:
+        """The open pool, or None."""
+        return self._cohort.pool
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The classes of its masks, by value."""
+        return self._cohort.classes
+
+    @property
+    def cases(self) -> list[Case]:
+        """All its cases, by name."""
+        return list(self._cohort.cases.values())
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """The cases to look at, in order, with the reasons."""
+        return self._cohort.proposals
+
+    @property
+    def training(self) -> TrainingState:
+        """How the training goes."""
+        return self._coach.state
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far long work is, None without any."""
+        return self._telling.progress
+
+    @property
+    def child(self) -> int | None:
+        """Number of the training process, None while there is none."""
+        return self._coach.child
+
+    def pump(self) -> None:
+        """Do what is due. Called by the window every few milliseconds."""
+        self._background.pump()
+        self._coach.pump()
+        self._save_edits()
+        self._cohort.pump()
+
+    def close(self) -> None:
+        """Save what is not saved, end the training so that it can go on later, and close the pool."""
+        if self.current is not None:
+            self.current.edits.settle()
+            self._background.run("save", self.current.edits.compact)
+        self._coach.close()
+        self._background.close()
+        pool = self._cohort.let_go()
+        if pool is not None:
+            pool.close()
+
+    # -- pools ------------------------------------------------------------------------------------------------
+
+    def open_pool(self, root: Path) -> None:
+        """Open the pool in a folder, in place of the one that is open."""
+        self._change_pool(f"opening {root.name}", lambda: Pool.open(root, write=True))
+
+    def new_pool(
+        self, root: Path, images: Path, labels: Path | None, classes: Path | Sequence[ClassSpec] | None
+    ) -> None:
+        """Make a pool and open it."""
+        self._change_pool("reading scans", lambda: Pool.create(root, images, labels, classes, self._reading))
+
+    def open_sample(self, folder: Path) -> None:
+        """Open the pool of made-up scans in a folder; the first time it is drawn."""
+
+        def report(task: str, done: int, total: int) -> None:
+            self._background.later(lambda: self._telling.show_progress(task, done, total))
+
+        self._change_pool("drawing scans", lambda: open_sample(folder, report))
+
+    def extend_pool(self, images: Path, labels: Path | None) -> None:
+        """Add scans to the pool, and masks to those that have none."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def extended(names: list[str]) -> None:
+            self._telling.end_progress()
+            if pool is self.pool:
+                text = f"{len(names):,} cases joined the pool."
+                self._telling.tell("warning" if pool.notes else "info", "\n".join([text, *pool.notes]), "cases")
+                self._cohort.reload()
+
+        self._telling.show_progress("reading scans")
+        self._background.run(
+            "pool", lambda: pool.extend(images, labels, self._reading), extended, self._telling.failed("cases")
+        )
+
+    def close_pool(self) -> None:
+        """Save everything and close the pool; the training stops and can go on later."""
+        self._leave_current(self._let_go)
+
+    def _reading(self, done: int, total: int, _name: str) -> None:
+        """Show how far reading is; called from another thread."""
+        self._background.later(lambda: self._telling.show_progress("reading scans", done, total))
+
+    def _change_pool(self, task: str, make: Callable[[], Pool]) -> None:
+        def go_on() -> None:
+            self._let_go()
+            self._telling.show_progress(task)
+            self._background.run("pool", lambda: read_pool(make()), self._take_pool, self._telling.failed(""))
+
+        self._leave_current(go_on)
+
+    def _let_go(self) -> None:
+        if self.pool is None:
+            return
+        self._set_current(None)
+        self._ahead, self._asked_for = None, ""
+        self._coach.let_go()
+        pool = self._cohort.let_go()
+        if pool is not None:
+            self._background.run("pool", pool.close)
+        self.pool_changed.emit()
+
+    def _take_pool(self, found: Found) -> None:
+        self._telling.end_progress()
+        self._let_go()  # one that was opened meanwhile
+        self._cohort.take(found)
+        self._coach.take(found)
+        self.pool_changed.emit()
+
+    # -- the open case ----------------------------------------------------------------------------------------
+
+    def open_case(self, name: str) -> None:
+        """Show a case, once the one that is open is saved."""
+        if name not in self._cohort.cases:
+            return
+        if self.current is not None and self.current.name == name:
+            self._asked_for = ""
+            self.case_opened.emit()
+        else:
+            self._leave_current(lambda: self._load(name))
+
+    def next_case(self) -> None:
+        """Show the case that is proposed first, the open one left aside."""
+        name = self._cohort.next_name(self._here())
+        if name is None:
+            self._telling.tell("info", "No further case is proposed.", "cases")
+        else:
+            self.open_case(name)
+
+    def ask_current(self, question: Callable[[OpenCase], T], then: Callable[[T], object]) -> None:
+        """Put a question to the open case that takes a while; the answer is dropped once another one is open."""
+        case = self.current
+        if case is None:
+            return
+
+        def answered(answer: T) -> None:
+            if case is self.current:
+                then(answer)
+
+        self._background.run("read", lambda: question(case), answered, self._telling.failed("review"))
+
+    def edit_current(self, operation: str, *arguments: object) -> None:
+        """Do one of the open case's operations (a name of a method of `OpenCase`) as one edit."""
+        case = self.current
+        if case is None or not case.editable or self.busy:
+            return
+        case.edits.settle()
+        before, name = case.labels.copy(), operation.replace("_", " ")
+        work = getattr(case, operation)
+
+        def done(after: Any) -> None:
+            self._set_busy("")
+            if case is not self.current:
+                return
+            changed = after != before
+            now = case.labels.copy()  # with strokes that were painted meanwhile
+            now[changed] = after[changed]
+            if case.edits.apply(name, now) is None:
+                self._telling.tell("info", f"{name.capitalize()}: there is nothing to change.", "review")
+
+        self._set_busy(operation)
+        self._background.run("read", lambda: work(*arguments), done, self._telling.failed("review", self._not_busy))
+
+    def revert(self) -> None:
+        """Go back to the labels that the open case began with, as one edit."""
+        case = self.current
+        if case is not None and case.editable and not self.busy:
+            case.edits.apply("revert", case.proposal.copy())
+
+    def accept(self, then_next: bool = False) -> None:
+        """Make the labels on screen the mask of the open case, and go on to the next case if asked."""
+        case, pool = self.current, self.pool
+        if case is None or pool is None or not case.editable or self.busy:
+            return
+        case.edits.settle()
+        case.edits.touch()
+        mask, facts = case.mask(), case.effort()
+
+        def accepted(_: int) -> None:
+            case.edits.discard()
+            self._done_with(case, pool)
+            if then_next and case is self.current:
+                self.next_case()
+
+        self._judge("accepting", lambda: pool.accept(case.name, mask, details=facts), accepted)
+
+    def reject(self) -> None:
+        """Drop proposal and edits of the open case, which waits for a better map, and go on to the next one."""
+        case, pool = self.current, self.pool
+        if case is None or pool is None or not case.editable or self.busy:
+            return
+
+        def rejected(_: None) -> None:
+            case.edits.discard()
+            self._cohort.reject(case.case)
+            self._done_with(case, pool)
+            if case is self.current:
+                self._set_current(None)
+                self._telling.tell("info", f"{case.name} waits for a better map.", "cases")
+                self.next_case()
+
+        self._judge("rejecting", lambda: pool.reject(case.name), rejected)
+
+    def reopen(self) -> None:
+        """Make a draft of the accepted mask that is on screen."""
+        case, pool = self.current, self.pool
+        if case is not None and pool is not None and case.case.status == "accepted" and not self.busy:
+            self._judge("reopening", lambda: pool.reopen(case.name), lambda _: self._done_with(case, pool))
+
+    def _judge(self, what: str, work: Callable[[], T], then: Callable[[T], object]) -> None:
+        """Change the open case's status in the pool; nothing is lost if that fails."""
+
+        def done(result: T) -> None:
+            self._set_busy("")
+            then(result)
+
+        self._set_busy(what)
+        self._background.run("pool", work, done, self._telling.failed("review", self._not_busy))
+
+    def _done_with(self, case: OpenCase, pool: Pool) -> None:
+        """Take over the status that a case has now; what is on screen is what the next edit begins from."""
+        if pool is self.pool:
+            self._cohort.refresh([case.name], soon=True)
+            case.begin_anew(self._cohort.cases[case.name], "mask")
+            self._cohort.rank_now()
+            self.cases_changed.emit(frozenset({case.name}))
+
+    def _here(self) -> str:
+        return "" if self.current is None else self.current.name
+
+    def _leave_current(self, then: Callable[[], None]) -> None:
+        """Save the open case and go on; stay, and say why, if it cannot be saved."""
+        case = self.current
+        if case is None:
+            then()
+            return
+        if self.busy:
+            return
+        case.edits.settle()
+        if not case.edits.dirty:
+            self._background.run("save", case.edits.compact)
+            then()
+            return
+
+        def saved(_: None) -> None:
+            if case.edits.problem:
+                self._telling.tell("error", f"{case.name} stays open: {case.edits.problem}", "review")
+            else:
+                self._cohort.refresh([case.name], soon=True)
+                then()
+
+        self._background.run("save", case.edits.compact, saved)
+
+    def _load(self, name: str) -> None:
+        pool, ahead = self.pool, self._ahead
+        if pool is None:
+            return
+        self._asked_for = name
+        if ahead is not None and ahead.name == name and ahead.case == self._cohort.cases.get(name):
+            self._show(pool, ahead)
+            return
+
+        def give_up() -> None:
+            if self._asked_for == name:
+                self._asked_for = ""
+                self.case_opened.emit()  # the one that was open is still there
+
+        self.case_loading.emit(name)
+        self._background.run(
+            "read",
+            lambda: _load_twice(pool, name),
+            lambda case: self._show(pool, case),
+            self._telling.failed("cases", give_up),
+        )
+
+    def _show(self, pool: Pool, case: OpenCase) -> None:
+        if pool is not self.pool or case.name != self._asked_for:
+            return
+        self._asked_for, self._ahead = "", None
+        case.take_record(self._cohort.cases[case.name])
+        self._set_current(case)
+        case.edits.touch()
+        for note in case.notes:
+            self._telling.tell("warning", f"{case.name}: {note}", "review")
+        if case.restored and case.case.status != "draft":  # killed after the draft was begun and before it was told of
+            self._background.run("pool", lambda: pool.begin_draft(case.name), lambda _: self._refresh(case.name))
+        self._read_ahead()
+
+    def _set_current(self, case: OpenCase | None) -> None:
+        if case is None and self.current is None:
+            return
+        self.current = case
+        self._told_problem = ""
+        self._coach.visible = case.name if case is not None and case.editable else None
+        self._coach.attend()
+        self.case_opened.emit()
+
+    def _read_ahead(self) -> None:
+        """Read the case that will be asked for next."""
+        pool, name = self.pool, self._cohort.next_name(self._here())
+        if pool is None or name is None or self._asked_for:
+            return
+        if self._ahead is not None and self._ahead.case == self._cohort.cases.get(name):
+            return
+
+        def keep(case: OpenCase) -> None:
+            if pool is self.pool:
+                self._ahead = case
+
+        self._background.run("read", lambda: load_case(pool, name), keep, _ignore)
+
+    # -- what others change -----------------------------------------------------------------------------------
+
+    def _refresh(self, name: str) -> None:
+        self._cohort.refresh([name])
+
+    def _follow_cases(self, names: frozenset[str]) -> None:
+        case = self.current
+        if case is not None and (not names or case.name in names):
+            case.take_record(self._cohort.cases[case.name])
+        if case is not None and not self._asked_for:
+            self._read_ahead()
+
+    def _take_map(self, name: str) -> None:
+        """Show a newer map of the open case."""
+        case, pool = self.current, self.pool
+        if case is None or pool is None or case.name != name:
+            return
+        record = self._cohort.cases[name]
+        values = [one.value for one in self.classes]
+
+        def read() -> tuple[Any, Any]:
+            map_ = read_map(record)
+            if map_ is None:
+                raise ScanError(f"The map of {name} is gone.")
+            return map_, read_pseudo(record, read_grid(record.path), values)
+
+        def show(found: tuple[Any, Any]) -> None:
+            if case is self.current and not self.painting() and not self.busy:
+                case.take_record(self._cohort.cases[name])
+                case.take_map(*found)
+                self.map_changed.emit(name)
+
+        # A map that has been replaced meanwhile cannot be read any more; the next one is on its way.
+        self._background.run("read", read, show, _ignore)
+
+    def _save_edits(self) -> None:
+        """Have the newest edits written; at most two a second, and never two at a time."""
+        case, now = self.current, time.monotonic()
+        due = case is not None and case.edits.dirty and now - self._saved_at >= _SAVE_EVERY_S
+        if case is None or not due or self._saving or self.busy in ("accepting", "rejecting"):
+            return
+        self._saved_at, self._saving = now, True
+        edits = case.edits
+
+        def saved(_: None) -> None:
+            self._saving = False
+            if edits.problem and edits.problem != self._told_problem:
+                self._telling.tell("error", edits.problem, "review")
+            self._told_problem = edits.problem or ""
+            if case is self.current and case.case.status in ("unlabelled", "predicted") and not edits.problem:
+                self._refresh(case.name)
+
+        self._background.run("save", edits.save, saved)
+
+    # -- many cases -------------------------------------------------------------------------------------------
+
+    def exclude(self, names: Sequence[str]) -> None:
+        """Leave cases out of training and proposals."""
+        self._cohort.change(names, "exclude", _nothing)
+
+    def include(self, names: Sequence[str]) -> None:
+        """Take excluded cases in again."""
+        self._cohort.change(names, "include", _nothing)
+
+    def reset(self, names: Sequence[str]) -> None:
+        """Put drafts, maps and masks in force of cases aside."""
+        case, pool = self.current, self.pool
+
+        def load_again() -> None:
+            if case is not None and case is self.current and pool is not None:
+                case.edits.discard()
+                self._asked_for = case.name
+                self._background.run(
+                    "read",
+                    lambda: load_case(pool, case.name),
+                    lambda again: self._show(pool, again),
+                    self._telling.failed("cases"),
+                )
+
+        self._cohort.change(names, "reset", load_again if self._here() in names else _nothing)
+
+    def cases_above(self, quality: float) -> list[str]:
+        """Return the predicted cases of which every class has at least this expected quality."""
+        return [case.name for case in self._cohort.above(quality)]
+
+    def accept_all_above(self, quality: float) -> list[str]:
+        """Accept the pseudo-labels of these cases by the rule; returns their names."""
+        return self._cohort.accept_above(quality)
+
+    # -- training and report ----------------------------------------------------------------------------------
+
+    def start_training(self, preset: str, minutes: float, settings: Mapping[str, Any], fresh: bool = False) -> None:
+        """Train for so many minutes: the last run goes on, unless `fresh` or another preset asks for a new one."""
+        self._coach.start(preset, minutes, settings, fresh)
+
+    def pause_training(self) -> None:
+        """Let the training rest."""
+        self._coach.pause()
+
+    def resume_training(self) -> None:
+        """Let it go on."""
+        self._coach.resume()
+
+    def stop_training(self) -> None:
+        """Let it save and end."""
+        self._coach.stop()
+
+    def continue_after_failure(self) -> None:
+        """Go on from the last checkpoint, as the training was started."""
+        self._coach.go_on_after_failure()
+
+    def predict_now(self, name: str) -> None:
+        """Have a case's map made before all others; by the last run if nothing trains."""
+        self._coach.predict_now(name)
+
+    def ask_report(self, then: Callable[[ReportData], object]) -> None:
+        """Read the pool's history and hand the report to `then`."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def read(data: ReportData) -> None:
+            if pool is self.pool:
+                then(data)
+
+        self._background.run("read", lambda: make_report(pool.history()), read, self._telling.failed("report"))
+
+    def _set_busy(self, what: str) -> None:
+        if what != self.busy:
+            self.busy = what
+            self.busy_changed.emit()
+
+    def _not_busy(self) -> None:
+        self._set_busy("")
+
+
+def _load_twice(pool: Pool, name: str) -> OpenCase:
+    """Read a case; once more if its map was replaced just then."""
+    try:
+        case = load_case(pool, name)
+        return load_case(pool, name) if case.case.map is not None and case.map is None else case
+    except ScanError:
+        return load_case(pool, name)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _ignore(_: Exception) -> None:
+    return None
