@@ -262,12 +262,13 @@ class CaseLayers:
         if self._case is None or self._viewer.dims.ndisplay == 3:
             return True
         part = box[self.axis]
-        return part.start <= self._shown_index(self.axis) < part.stop
+        return bool(part.start <= self._shown_index(self.axis) < part.stop)
 
     def _shown_index(self, axis: int) -> int:
         if self._case is None:
             return 0
-        return int(round(self._viewer.dims.point[self._first_axis + axis] / self._case.spacing_zyx[axis]))
+        here: float = self._viewer.dims.point[self._first_axis + axis]
+        return round(here / self._case.spacing_zyx[axis])
 
     # -- the case ---------------------------------------------------------------------------------------------
 
