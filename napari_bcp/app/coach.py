@@ -228,6 +228,10 @@ class Coach:
                 self._told[name] = info.mask
                 changed.append(info)
         self._trainer.tell_cases(changed, gone)
+        if changed or gone:
+            masks = sum(mask is not None for mask in self._told.values())
+            self.state.labelled, self.state.unlabelled = masks, len(self._told) - masks
+            self.training_changed.emit()
         self.attend()
 
     def _infos(self) -> dict[str, CaseInfo]:

@@ -189,7 +189,7 @@ class CaseLayers:
         dims, place = self._viewer.dims, [n * mm for n, mm in zip(voxel, self._case.spacing_zyx, strict=True)]
         dims.set_point([self._first_axis + axis for axis in range(3)], place)
         displayed = [place[axis - self._first_axis] for axis in dims.displayed if axis >= self._first_axis]
-        self._viewer.camera.center = tuple([0.0, *displayed][-3:])
+        self._camera.center = tuple([0.0, *displayed][-3:])
 
     # -- island and changes -----------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class CaseLayers:
 
     def _look_around(self, first: bool) -> None:
         """Show the labelled structure: whole scan at first, at the reader's own zoom from then on."""
-        camera = self._viewer.camera
+        camera = self._camera
         zoomed_in = not first and camera.zoom > _ZOOMED_IN * self._whole_zoom > 0
         if not zoomed_in:
             self._viewer.reset_view(reset_camera_angle=False)
@@ -579,6 +579,10 @@ class CaseLayers:
             self._guard_tool()
 
     # -- small things -----------------------------------------------------------------------------------------
+
+    @property
+    def _camera(self) -> Any:
+        return getattr(self._viewer, "scene", self._viewer).camera  # napari before 0.9 has it at the viewer itself
 
     @property
     def _first_axis(self) -> int:

@@ -291,13 +291,7 @@ def read_map(case: Case, grid: Grid | None = None) -> MapFile | None:
     """Return the newest map of a case, or None. Raises ScanError if it cannot be read or is not on the scan's grid."""
     if case.map is None:
         return None
-    map_ = MapFile(case.map.map_path)
-    shape = case.shape if grid is None else grid.shape
-    if shape is not None and tuple(map_.shape) != tuple(shape):
-        raise ScanError(
-            f"{case.map.map_path} is no map of this scan; make it anew with 'Predict now'.", path=case.map.map_path
-        )
-    return map_
+    return MapFile(case.map.map_path, case.shape if grid is None else grid.shape)
 
 
 def read_pseudo(case: Case, grid: Grid, values: Sequence[int]) -> NDArray[np.uint8]:

@@ -76,7 +76,7 @@ def measure(pool: Pool, truth: Path, progress: Callable[[int, int, str], None]) 
         found = measure_case(case.name, pseudo, true, scan.grid.spacing, classes=report.classes)
         report.rows += found
         dice = {row.value: row.measures["dice"] for row in found}
-        probabilities = MapFile(case.map.map_path).read_all()
+        probabilities = MapFile(case.map.map_path, scan.grid.shape).read_all()
         rows.append(SheetRow(case.name, scan.voxels, probabilities, pseudo, true, scan.grid.spacing, dice))
         progress(done, len(predicted), case.name)
     return report, sorted(rows, key=lambda row: sum((row.dice or {}).values()), reverse=True)

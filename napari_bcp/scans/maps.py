@@ -58,13 +58,18 @@ class MapWriter:
 class MapFile:
     """A map that was written: `classes`, `shape` (x, y, z), `facts`, and its voxels on demand."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a map file. Raises ScanError when it is missing, torn or no map."""
+    def __init__(self, path: Path, shape: Sequence[int] | None = None) -> None:
+        """Open a map file; `shape` (x, y, z) is that of its scan, where it is known.
+
+        Raises ScanError when it is missing, torn, no map, or of another shape: what a damaged file claims is then
+        never believed, and no memory is taken for it.
+        """
         try:
             array = blosc2.ndarray_from_cframe(path.read_bytes())
             facts = json.loads(array.schunk.vlmeta["map"])
             classes = tuple(int(c) for c in facts["classes"])
-            good = array.dtype == np.uint8 and array.ndim == 4 and array.shape[0] == len(classes)
+            good = array.dtype == np.uint8 and array.ndim == 4 and array.shape[0] == len(set(classes)) == len(classes)
+            good = good and (shape is None or tuple(array.shape[1:]) == tuple(shape))
         except (OSError, RuntimeError, ValueError, KeyError, TypeError):
             good = False
         if not good:

@@ -12,7 +12,7 @@ from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import predict_scan
 from napari_bcp.errors import ScanError
 from napari_bcp.scans import read_scan
-from napari_bcp.scans.maps import MapFile
+from napari_bcp.scans.maps import MapFile, MapWriter
 
 CPU = torch.device("cpu")
 
@@ -101,6 +101,13 @@ def test_a_file_that_is_no_map_is_refused_by_name(tmp_path, content):
         (tmp_path / "bad.b2nd").write_bytes(content)
     with pytest.raises(ScanError, match=r"bad\.b2nd"):
         MapFile(tmp_path / "bad.b2nd")
+
+
+def test_a_map_of_another_shape_than_its_scan_is_refused_before_it_is_read(tmp_path):
+    MapWriter((30, 26, 22), (1, 2)).save(tmp_path / "m.b2nd", {})
+    assert MapFile(tmp_path / "m.b2nd", (30, 26, 22)).shape == (30, 26, 22)
+    with pytest.raises(ScanError, match=r"m\.b2nd"):
+        MapFile(tmp_path / "m.b2nd", (30, 26, 23))
 
 
 def test_a_prediction_can_be_stopped(scan):

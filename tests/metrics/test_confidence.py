@@ -47,6 +47,17 @@ def test_confidence_equals_the_reference_values(parity):
             assert found[value] == (None if np.isnan(sdc) else pytest.approx(sdc, rel=1e-10))
 
 
+def test_confidence_is_close_to_the_mean_dice_of_masks_drawn_from_the_map(parity):
+    """The reference drew 2,000 masks a map: drawing anew finds the same, and the formula needs no draws."""
+    values, random = parity("loss_quality"), np.random.default_rng(0)
+    for probabilities, expected in zip(values["prob"], values["expected_dice_class1_mc2000"], strict=True):
+        labels = probabilities.argmax(axis=0)
+        drawn = random.random((2000, *labels.shape)) < probabilities[1]
+        overlaps = [dice(one, labels == 1) for one in drawn]
+        assert np.mean(overlaps) == pytest.approx(expected, abs=0.003)
+        assert soft_dice_confidence(probabilities, labels, range(3))[1] == pytest.approx(expected, abs=0.005)
+
+
 @settings(max_examples=40, deadline=None)
 @given(probability_maps(), st.integers(1, 4))
 def test_slabs_add_up_to_the_whole(probabilities, step):

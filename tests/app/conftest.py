@@ -1,0 +1,56 @@
+"""Pools and windows for the tests of the app."""
+
+import pytest
+
+import napari_bcp
+from napari_bcp.app import application
+from napari_bcp.app.session import Session
+from napari_bcp.scans.phantom import write_cohort
+
+QUICK = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision": "float32", "stage1_steps": 0}
+"""Settings with which a step takes a blink, whatever it learns."""
+
+
+@pytest.fixture(scope="session")
+def phantom_cohort(tmp_path_factory):
+    """Return a folder with eight tiny scans, masks of three, and the truth."""
+    return write_cohort(tmp_path_factory.mktemp("phantom"), 8, 3, 0, "tiny")
+
+
+@pytest.fixture
+def phantom_pool(phantom_cohort, tmp_path):
+    """Return the folder of a new pool of the eight."""
+    root = tmp_path / "pool"
+    images, labels = phantom_cohort / "images", phantom_cohort / "labels"
+    napari_bcp.new_pool(root, images, labels, phantom_cohort / "classes.json").close()
+    return root
+
+
+@pytest.fixture
+def pumped(qtbot):
+    """Return a function that waits for a session to come to something, as a window would."""
+
+    def wait(session, condition, seconds=60):
+        def look():
+            session.pump()
+            return condition()
+
+        qtbot.waitUntil(look, timeout=1000 * seconds)
+
+    return wait
+
+
+@pytest.fixture
+def session():
+    """A session without a window; closed in the end."""
+    made = Session()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keeper():
+    """The keeper of the process's session; ended in the end, with its child."""
+    made = application.get_keeper()
+    yield made
+    made.close()
