@@ -177,7 +177,7 @@ class OpenCase:
             map_of_one = probability if one == value else self.probability(one)
             expected = attached(expected, threshold(expected, map_of_one, one, there), one)
         after = threshold(before, probability, value, level, pinned=before != expected)
-        self.edits.preview("move border", attached(before, after, value))
+        self.edits.preview("move border", attached(before, after, value, self.proposal))
         if final:
             self.edits.settle()
             self._levels = {**{one: n for one, n in self._levels.items() if one != value}, value: level}

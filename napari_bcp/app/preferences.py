@@ -51,7 +51,7 @@ def load() -> Preferences:
     except Exception:  # noqa: BLE001 - napari reads the files of all plugins here, and any of them may be broken
         _log.warning("napari's settings cannot be read: the defaults are used.", exc_info=True)
         return Preferences()
-    found = {field.name: getattr(stored, field.name, None) for field in fields(Preferences)}
+    found: dict[str, Any] = {field.name: getattr(stored, field.name, None) for field in fields(Preferences)}
     return Preferences(**{name: value for name, value in found.items() if _FITS[name](value)})
 
 

@@ -1,7 +1,8 @@
-"""Opens NIfTI files in napari: upright, in millimetres, patient's right on the viewer's left. And pools, in the dock."""
+"""Opens NIfTI files in napari: upright, in millimetres, patient's right on the viewer's left; and pools in the dock."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -150,9 +151,9 @@ def _read(path: Path) -> LayerData:
 
 def _pool_at(path: str) -> Path | None:
     """Return the folder of the pool that a path names, by its folder or its table; None if there is none."""
-    given = Path(path)
+    given = Path(path).absolute()
     root = given.parent if given.name == POOL_TABLE else given
-    return root if (root / POOL_TABLE).is_file() else None
+    return root if os.path.isfile(root / POOL_TABLE) else None  # not Path.is_file, which raises for a locked folder
 
 
 def _layer(voxels: NDArray[Any], grid: Grid, options: dict[str, Any], kind: str) -> LayerData:

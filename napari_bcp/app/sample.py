@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nibabel.nifti1 import Nifti1Image
 
 from napari_bcp.app.reader import LayerData, NothingToAdd, PoolReader, mask_layer, scan_layer, show_dock
 from napari_bcp.scans.geometry import grid_from_header
 from napari_bcp.scans.phantom import PHANTOM_CLASSES, make_case
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COHORT: Final = "napari-bcp://phantom-cohort"
 """Address of the cohort in the manifest. napari refuses a sample command that adds no layer, but not such a reader."""

@@ -17,6 +17,7 @@ from napari_bcp.app.cohort import Cohort, read_pool
 from napari_bcp.app.opened import OpenCase, load_case, read_map, read_pseudo
 from napari_bcp.app.telling import Message, Progress, Telling
 from napari_bcp.app.training import Trainer, TrainingState
+from napari_bcp.app.wording import counted
 from napari_bcp.errors import ScanError
 from napari_bcp.pool import Pool
 from napari_bcp.pool.sample import open_sample
@@ -155,7 +156,7 @@ class Session:
         def extended(names: list[str]) -> None:
             self._telling.end_progress()
             if pool is self.pool:
-                text = f"{len(names):,} cases joined the pool."
+                text = f"{counted(len(names), 'case')} joined the pool."
                 self._telling.tell("warning" if pool.notes else "info", "\n".join([text, *pool.notes]), "cases")
                 self._cohort.reload()
 

@@ -6,18 +6,21 @@ neither is known is its place made up from the layer's own scale, and that is sa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-from numpy.typing import NDArray
 
 from napari_bcp.app.reader import PLUGIN, POOL_TABLE
 from napari_bcp.errors import BcpError, GridMismatchError, MaskError, ScanError
 from napari_bcp.scans import Grid, from_display, is_nifti, read_grid, to_canonical, write_mask
 from napari_bcp.scans.geometry import grid_from_header, orientation_on
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _OWN_FOLDERS: Final = frozenset({"cache", "drafts", "maps", "masks", "runs"})  # of a pool
 _SAME_PLACE: Final = 0.1  # voxels that layers may be apart and still count as lying on each other
@@ -88,7 +91,7 @@ def _classes(data: Any, name: str, attributes: Mapping[str, Any]) -> NDArray[np.
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise MaskError(
-            f"Layer '{name}' has values from {low} to {high}, but classes go from 0 to 255: give its labels new numbers."
+            f"Layer '{name}' has values from {low} to {high}, but classes go from 0 to 255: renumber its labels."
         )
     return array.astype(np.uint8, copy=False)
 
@@ -100,7 +103,7 @@ def _target(path: Path) -> Path:
         path = path.with_name(path.name + ".nii.gz")
         if path.exists():  # a dialog has asked about the name without the ending only
             raise MaskError(f"{path.name} is there already: give the name with its ending to replace it.", path=path)
-    if any(path.parent.parts[len(root.parts) :][0] in _OWN_FOLDERS for root in _pools_above(path)):
+    if _is_pools_own(path):
         raise MaskError(
             f"{path.name} would lie among the files that a pool keeps itself: save it elsewhere, then accept it as "
             "the mask of its case.",
@@ -109,9 +112,11 @@ def _target(path: Path) -> Path:
     return path
 
 
-def _pools_above(path: Path) -> list[Path]:
-    """Return the pools in whose subfolders a file lies."""
-    return [folder for folder in path.resolve().parent.parents if (folder / POOL_TABLE).is_file()]
+def _is_pools_own(path: Path) -> bool:
+    """Return whether a file lies, or would lie, where a pool keeps its masks (never overwritten), maps and runs."""
+    path = path.resolve()
+    pools = [folder for folder in path.parent.parents if os.path.isfile(folder / POOL_TABLE)]
+    return any(path.relative_to(pool).parts[0] in _OWN_FOLDERS for pool in pools)
 
 
 def _opened_layers() -> list[Any]:
@@ -145,14 +150,9 @@ def _scan_below(array: NDArray[np.uint8], attributes: Mapping[str, Any], layers:
     fitting = [layer for layer in layers if _lies_on(array, attributes, layer)]
     if not fitting and array.ndim == 2 and layers:
         raise MaskError(f"Layer '{name}' is 2-D and the opened scan 3-D: make the labels over the scan.")
-    for better in ("scan", "visible"):
-        chosen = [
-            layer
-            for layer in fitting
-            if (layer.visible if better == "visible" else "mask" not in _source(layer.metadata))
-        ]
-        fitting = chosen or fitting
-    paths = list(dict.fromkeys(_source(layer.metadata)["scan"] for layer in fitting))
+    scans = [layer for layer in fitting if "mask" not in _source(layer.metadata)] or fitting
+    shown = [layer for layer in scans if layer.visible] or scans
+    paths = list(dict.fromkeys(_source(layer.metadata)["scan"] for layer in shown))
     if not paths:
         return None
     first, *others = paths

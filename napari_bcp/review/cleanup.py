@@ -121,8 +121,12 @@ def threshold(
     return result
 
 
-def attached(before: NDArray[np.uint8], after: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+def attached(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], value: int, anchor: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Return `after` without what the class has won in it away from where it was: parts that touch nothing of it.
+
+    anchor : labels in which the class may have been elsewhere, too
 
     A border that moves outwards takes in what it meets; parts elsewhere in the map are islands, to be restored one by
     one. A class that was nowhere may appear anywhere.
@@ -131,14 +135,16 @@ def attached(before: NDArray[np.uint8], after: NDArray[np.uint8], value: int) ->
     box = box_of(after, value)
     if box is None:
         return result
-    old = before[box] == value
-    if not old.any():
-        return result
     inside = after[box] == value
+    was = before[box] == value
+    if anchor is not None:
+        was |= anchor[box] == value
+    if not was.any() and not np.any(before == value) and (anchor is None or not np.any(anchor == value)):
+        return result
     parts, count = ndimage.label(inside, TOUCHING)
     kept = np.zeros(count + 1, bool)
-    kept[parts[old & inside]] = True
-    lost = inside & ~kept[parts]
+    kept[parts[was & inside]] = True
+    lost = inside & ~kept[parts] & (before[box] != value)
     result[box][lost] = before[box][lost]
     return result
 

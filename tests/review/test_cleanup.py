@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from napari_bcp.metrics import dice
-from napari_bcp.review.cleanup import fill_holes, keep_largest, smooth, threshold
+from napari_bcp.review.cleanup import attached, fill_holes, keep_largest, smooth, threshold
 
 SPACING = (3.0, 0.8, 0.8)
 some_labels = hnp.arrays(
@@ -233,3 +233,16 @@ def test_a_map_of_another_shape_is_refused():
 def test_a_level_out_of_range_is_refused(level):
     with pytest.raises(ValueError, match="0 to 255"):
         threshold(blank(1, 1, 1), blank(1, 1, 1), 1, level)
+
+
+def test_what_a_class_wins_away_from_where_it_was_is_given_back():
+    before = np.zeros((3, 3, 9), np.uint8)
+    before[1, 1, 1] = 1
+    after = before.copy()
+    after[1, 1, 2] = after[1, 1, 6] = 1
+    np.testing.assert_array_equal(np.argwhere(attached(before, after, 1) == 1)[:, 2], [1, 2])
+    anchor = np.zeros_like(before)
+    anchor[1, 1, 6] = 1
+    np.testing.assert_array_equal(attached(before, after, 1, anchor), after)
+    nothing = np.zeros_like(before)
+    np.testing.assert_array_equal(attached(nothing, after, 1), after)

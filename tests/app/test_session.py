@@ -1,0 +1,456 @@
+"""The session on a real pool: cases are opened, judged and changed, and the training hears of it."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import made_map
+
+from napari_bcp.app.session import Session
+from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
+from napari_bcp.pool import Pool
+from napari_bcp.pool.drafts import Draft
+from napari_bcp.scans import display_arrays, from_display, read_mask
+
+
+@pytest.fixture
+def told(quiet):
+    """What the session says, as (level, where, text)."""
+    said = []
+    quiet[0].told.connect(lambda message: said.append((message.level, message.where, message.text)))
+    return said
+
+
+@pytest.fixture
+def truth(phantom_cohort, phantom_pool):
+    """Return a function that gives the true mask of a case, x, y, z."""
+
+    def read(name):
+        with Pool.open(phantom_pool) as pool:
+            scan = pool.case(name).path
+        from napari_bcp.scans import read_grid
+
+        return read_mask(phantom_cohort / "truth" / f"{name}.nii.gz", read_grid(scan)).voxels
+
+    return read
+
+
+@pytest.fixture
+def opened(quiet, pumped):
+    """Return a function that opens a case and returns it."""
+    session, _ = quiet
+
+    def go(name):
+        session.open_case(name)
+        pumped(session, lambda: session.current is not None and session.current.name == name)
+        return session.current
+
+    return go
+
+
+def paint(case, value=1, size=4):
+    """Paint a cube, as a stroke."""
+    box = tuple(slice(n // 2, n // 2 + size) for n in case.labels.shape)
+    old = case.labels[box].copy()
+    case.labels[box] = value
+    case.edits.record_stroke([(box, None, old, value)])
+    return box
+
+
+def settled(session, pumped):
+    """Wait until nothing of the open case is unsaved or under way."""
+    pumped(session, lambda: not session.busy and not session.current.edits.dirty)
+
+
+# -- pools --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_opens_with_its_cases_classes_and_what_to_look_at_first(quiet):
+    session, _ = quiet
+    assert [case.name for case in session.cases] == [f"phantom_{i:03d}" for i in range(8)]
+    assert [one.value for one in session.classes] == [1, 2, 3]
+    assert {one.name for one in session.proposals} == {f"phantom_{i:03d}" for i in range(3, 8)}
+    assert all(one.reason for one in session.proposals)
+
+
+def test_a_pool_that_another_process_writes_is_refused_in_a_sentence(quiet, phantom_pool, pumped):
+    said = []
+    other = Session()
+    other.told.connect(lambda message: said.append(message))
+    other.open_pool(phantom_pool)
+    pumped(other, lambda: said)
+    assert other.pool is None
+    assert "being written by process" in said[0].text
+    assert other.progress is None
+    other.close()
+
+
+def test_a_folder_without_a_pool_is_refused_and_another_can_be_opened(quiet, pumped, tmp_path, told):
+    session, _ = quiet
+    session.open_pool(tmp_path / "nothing")
+    pumped(session, lambda: told)
+    assert "There is no pool" in told[0][2]
+    assert session.pool is None
+
+
+def test_a_new_pool_is_made_from_a_folder_with_progress_and_opened(session, pumped, phantom_cohort, tmp_path):
+    progress = []
+    session.progress_changed.connect(progress.append)
+    session.new_pool(tmp_path / "made", phantom_cohort / "images", phantom_cohort / "labels", None)
+    pumped(session, lambda: session.pool is not None)
+    assert len(session.cases) == 8
+    assert progress[-1] is None
+    assert max(one.done for one in progress if one is not None) > 0
+
+
+def test_closing_a_pool_saves_what_is_open_and_gives_the_pool_back(quiet, pumped, opened, phantom_pool):
+    session, trainer = quiet
+    case = opened("phantom_004")
+    paint(case)
+    session.close_pool()
+    pumped(session, lambda: session.pool is None)
+    assert session.current is None
+    assert trainer.closed
+    pumped(session, lambda: _can_be_written(phantom_pool))
+    draft = Draft.open(phantom_pool / "drafts" / "phantom_004.journal", case.labels.shape)
+    np.testing.assert_array_equal(draft.array, case.labels)
+
+
+def _can_be_written(root):
+    from napari_bcp.errors import PoolLockedError
+
+    try:
+        Pool.open(root, write=True).close()
+    except PoolLockedError:
+        return False
+    return True
+
+
+def test_more_scans_join_the_pool_that_is_open(quiet, pumped, phantom_cohort, tmp_path, told):
+    session, _ = quiet
+    (tmp_path / "more").mkdir()
+    shutil.copy(phantom_cohort / "images" / "phantom_003.nii.gz", tmp_path / "more" / "extra.nii.gz")
+    session.extend_pool(tmp_path / "more", None)
+    pumped(session, lambda: len(session.cases) == 9)
+    assert any(text.startswith("1 case joined the pool.") for _, _, text in told)
+
+
+# -- the open case ------------------------------------------------------------------------------------------------
+
+
+def test_a_case_without_a_map_opens_with_nothing_to_begin_from(opened):
+    case = opened("phantom_004")
+    assert (case.source, case.map, case.editable) == ("nothing", None, True)
+    assert not case.labels.any()
+    assert case.scan.shape == case.labels.shape
+
+
+def test_an_accepted_case_opens_locked_with_its_mask_the_right_way_up(opened, truth):
+    case = opened("phantom_001")
+    assert (case.source, case.editable) == ("mask", False)
+    np.testing.assert_array_equal(from_display(case.labels), truth("phantom_001"))
+
+
+def test_a_map_makes_a_pseudo_label_of_a_case_that_nobody_has_touched(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    case = opened("phantom_003")  # stored in another axis order
+    maps = []
+    session.map_changed.connect(maps.append)
+    trainer.heard(made_map(phantom_pool, "phantom_003", truth("phantom_003")))
+    pumped(session, lambda: maps)
+    assert session.pool.case("phantom_003").status == "predicted"
+    assert case.source == "pseudo-label"
+    np.testing.assert_array_equal(from_display(case.labels), truth("phantom_003"))
+    assert not case.edits.can_undo
+    np.testing.assert_array_equal(from_display(case.probability(2)) > 0, truth("phantom_003") == 2)
+    assert case.map_stamp == "run 0001 · step 10"
+
+
+def test_a_newer_map_leaves_the_labels_of_a_draft_alone(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    case = opened("phantom_003")
+    paint(case)
+    before = case.labels.copy()
+    maps = []
+    session.map_changed.connect(maps.append)
+    trainer.heard(made_map(phantom_pool, "phantom_003", truth("phantom_003")))
+    pumped(session, lambda: maps)
+    np.testing.assert_array_equal(case.labels, before)
+    assert case.map is not None
+    settled(session, pumped)
+    assert session.pool.case("phantom_003").status == "draft"
+
+
+def test_an_edit_is_a_draft_on_the_disk_soon_and_comes_back_with_its_undo(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint(case)
+    settled(session, pumped)
+    pumped(session, lambda: case.case.status == "draft")
+    painted = case.labels.copy()
+    opened("phantom_005")
+    again = opened("phantom_004")
+    assert again is not case
+    np.testing.assert_array_equal(again.labels, painted)
+    assert again.source == "draft"
+    assert "64 voxels changed" in again.restored
+
+
+def test_a_case_whose_edits_cannot_be_saved_stays_open_and_says_so(quiet, pumped, opened, told, phantom_pool):
+    session, _ = quiet
+    case = opened("phantom_004")
+    (phantom_pool / "drafts").write_text("in the way")
+    paint(case)
+    session.open_case("phantom_005")
+    pumped(session, lambda: any("stays open" in text for *_, text in told))
+    assert session.current is case
+    assert case.labels.any()
+    (phantom_pool / "drafts").unlink()
+    pumped(session, lambda: not case.edits.dirty)
+    opened("phantom_005")
+
+
+def test_an_operation_is_one_edit_and_keeps_what_was_painted_while_it_worked(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_004")
+    box = paint(case)
+    case.labels[tuple(part.start + 1 for part in box)] = 0  # a hole, made and recorded
+    hole = tuple(slice(part.start + 1, part.start + 2) for part in box)
+    case.edits.record_stroke([(hole, None, np.ones((1, 1, 1), np.uint8), 0)])
+    session.edit_current("fill_holes", 1)
+    assert session.busy == "fill_holes"
+    corner = (slice(0, 1),) * 3
+    case.labels[corner] = 2
+    case.edits.record_stroke([(corner, None, np.zeros((1, 1, 1), np.uint8), 2)])
+    pumped(session, lambda: not session.busy)
+    assert case.labels[tuple(part.start for part in hole)] == 1
+    assert case.labels[0, 0, 0] == 2
+    assert case.edits.operations == ("paint", "paint", "paint", "fill holes")
+
+
+def test_an_operation_that_changes_nothing_says_so(quiet, pumped, opened, told):
+    session, _ = quiet
+    opened("phantom_004")
+    session.edit_current("keep_largest", 1)
+    pumped(session, lambda: told)
+    assert told[-1][2] == "Keep largest: there is nothing to change."
+
+
+def test_a_pool_folder_that_vanishes_is_told_and_the_edit_stays_on_screen(quiet, pumped, opened, told, phantom_pool):
+    session, _ = quiet
+    case = opened("phantom_004")
+    shutil.rmtree(phantom_pool)
+    paint(case)
+    session.accept()
+    pumped(session, lambda: any(level == "error" for level, *_ in told))
+    assert not session.busy
+    assert case.labels.any()
+    assert case.editable
+
+
+# -- verdicts -----------------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_case_is_a_mask_with_the_effort_that_it_took(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    labels = truth("phantom_004")
+    trainer.heard(made_map(phantom_pool, "phantom_004", labels, step=70))
+    pumped(session, lambda: session.pool.case("phantom_004").map is not None)
+    case = opened("phantom_004")
+    paint(case, 2)
+    wanted = from_display(case.labels).copy()
+    changed = int((wanted != labels).sum())
+    session.accept()
+    pumped(session, lambda: case.case.status == "accepted" and not session.busy)
+    np.testing.assert_array_equal(session.pool.mask("phantom_004"), wanted)
+    details = session.pool.history("phantom_004")[-1].details
+    assert (details["changed_voxels"], details["run"], details["step"]) == (changed, "0001", 70)
+    assert 0 < details["dice"]["2"] < 1
+    assert not (phantom_pool / "drafts" / "phantom_004.journal").exists()
+    assert not case.editable
+
+
+def test_a_reopened_mask_is_a_draft_and_accepting_it_is_the_next_version(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_001")
+    session.reopen()
+    pumped(session, lambda: case.editable and not session.busy)
+    assert case.case.status == "draft"
+    paint(case, 3)
+    session.accept()
+    pumped(session, lambda: case.case.status == "accepted" and not session.busy)
+    assert case.case.mask_version == 2
+    np.testing.assert_array_equal(session.pool.mask("phantom_001"), from_display(case.labels))
+
+
+def test_accept_and_next_goes_on_to_the_case_that_is_proposed(quiet, pumped, opened):
+    session, _ = quiet
+    first = session.proposals[0].name
+    opened(first)
+    paint(session.current)
+    session.accept(then_next=True)
+    pumped(session, lambda: session.current is not None and session.current.name != first)
+    assert session.pool.case(first).status == "accepted"
+    assert session.pool.case(session.current.name).status == "unlabelled"
+
+
+def test_a_rejected_map_is_not_proposed_before_the_others(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    for name in ("phantom_003", "phantom_004"):
+        trainer.heard(made_map(phantom_pool, name, truth(name)))
+    pumped(session, lambda: len([c for c in session.cases if c.status == "predicted"]) == 2)
+    case = opened("phantom_003")
+    paint(case)
+    settled(session, pumped)
+    session.reject()
+    pumped(session, lambda: session.current is not case and not session.busy)
+    assert session.pool.case("phantom_003").status == "predicted"
+    assert not (phantom_pool / "drafts" / "phantom_003.journal").exists()
+    pumped(session, lambda: session.proposals[-1].name == "phantom_003")
+    assert "rejected" in session.proposals[-1].reason
+
+
+def test_revert_takes_all_edits_back_as_one_that_can_be_undone(opened, quiet):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint(case)
+    painted = case.labels.copy()
+    session.revert()
+    assert not case.labels.any()
+    case.edits.undo()
+    np.testing.assert_array_equal(case.labels, painted)
+
+
+def test_the_rule_accepts_what_every_class_is_good_enough_for(quiet, pumped, truth, phantom_pool):
+    session, trainer = quiet
+    for name, soft in (("phantom_003", 0.97), ("phantom_004", 0.8)):
+        trainer.heard(made_map(phantom_pool, name, truth(name), soft=soft))
+    pumped(session, lambda: len([c for c in session.cases if c.status == "predicted"]) == 2)
+    assert session.cases_above(0.9) == ["phantom_003"]
+    assert session.accept_all_above(0.9) == ["phantom_003"]
+    pumped(session, lambda: session.pool.case("phantom_003").status == "accepted")
+    assert session.pool.case("phantom_003").mask_by == "rule"
+    np.testing.assert_array_equal(session.pool.mask("phantom_003"), truth("phantom_003"))
+
+
+def test_excluded_cases_come_back_with_their_status_and_reset_ones_without_anything(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_001")
+    session.exclude(["phantom_001", "phantom_004"])
+    pumped(session, lambda: case.case.status == "excluded")
+    assert not case.editable
+    session.include(["phantom_001", "phantom_004"])
+    pumped(session, lambda: case.case.status == "accepted")
+    session.reset(["phantom_001"])
+    pumped(session, lambda: session.current is not case)
+    assert session.current.case.status == "unlabelled"
+    assert not session.current.labels.any()
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(quiet, pumped):
+    """A session whose training runs, and its trainer."""
+    session, trainer = quiet
+    session.start_training("quick", 5, {"width": 4})
+    pumped(session, lambda: trainer.told("train"))
+    return session, trainer
+
+
+def test_starting_tells_the_child_of_run_settings_and_every_case_that_takes_part(running, phantom_pool):
+    _, trainer = running
+    [[job]] = trainer.told("train")
+    assert (job.minutes, job.resume, job.plan, job.config["width"]) == (5, False, None, 4)
+    assert job.run == str(phantom_pool / "runs" / "0001")
+    assert {case.name for case in job.cases if case.mask} == {f"phantom_{i:03d}" for i in range(3)}
+    assert len(job.cases) == 8
+
+
+def test_what_the_child_reports_stands_in_the_pool(running, pumped, phantom_pool):
+    session, trainer = running
+    checkpoint = phantom_pool / "runs" / "0001" / "last.pt"
+    checkpoint.write_bytes(b"a checkpoint")
+    trainer.heard(Planned(run="0001", plan={"classes": [1, 2, 3]}, settings={}, labelled=3, unlabelled=5, step=0))
+    trainer.heard(Saved(step=40, path=str(checkpoint)))
+    trainer.heard(CaseUnusable(case="phantom_006", reason="Its scan is torn; mend it."))
+    trainer.heard(Finished(reason="stopped", step=41, elapsed_s=12.5))
+    pumped(session, lambda: session.pool.last_run().status == "stopped")
+    run = session.pool.last_run()
+    assert (run.plan, run.step, run.elapsed_s, run.checkpoint) == ({"classes": [1, 2, 3]}, 41, 12.5, checkpoint)
+    pumped(session, lambda: session.pool.case("phantom_006").status == "unusable")
+
+
+def test_accepted_and_excluded_cases_join_and_leave_the_training(running, pumped, opened):
+    session, trainer = running
+    case = opened("phantom_004")
+    paint(case)
+    session.accept()
+    pumped(session, lambda: any(changed for changed, _ in trainer.told("tell_cases")))
+    [info] = [one for changed, _ in trainer.told("tell_cases") for one in changed]
+    assert (info.name, info.mask) == ("phantom_004", str(session.pool.mask_path("phantom_004")))
+    session.exclude(["phantom_000"])
+    pumped(session, lambda: any("phantom_000" in gone for _, gone in trainer.told("tell_cases")))
+
+
+def test_the_child_hears_what_is_on_screen_and_what_comes_next(running, opened):
+    session, trainer = running
+    opened("phantom_006")
+    visible, proposed = trainer.told("attend")[-1]
+    assert visible == "phantom_006"
+    assert proposed == [one.name for one in session.proposals]
+
+
+def test_a_run_goes_on_with_its_plan_when_it_is_started_again(running, pumped, phantom_pool):
+    session, trainer = running
+    checkpoint = phantom_pool / "runs" / "0001" / "last.pt"
+    checkpoint.write_bytes(b"a checkpoint")
+    trainer.heard(Planned(run="0001", plan={"classes": [1, 2, 3]}, settings={}, labelled=3, unlabelled=5, step=0))
+    pumped(session, lambda: session.pool.last_run().plan)
+    trainer.state.phase = "idle"
+    session.start_training("quick", 5, {})
+    pumped(session, lambda: len(trainer.told("train")) == 2)
+    [job] = trainer.told("train")[1]
+    assert (job.resume, job.plan, job.config["width"]) == (True, {"classes": [1, 2, 3]}, 4)
+    trainer.state.phase = "idle"
+    session.start_training("quick", 5, {}, fresh=True)
+    pumped(session, lambda: len(trainer.told("train")) == 3)
+    assert trainer.told("train")[2][0].run.endswith("0002")
+
+
+def test_without_masks_training_says_what_is_missing(quiet, pumped, told):
+    session, trainer = quiet
+    session.reset([f"phantom_{i:03d}" for i in range(3)])
+    pumped(session, lambda: not any(case.status == "accepted" for case in session.cases))
+    session.start_training("quick", 5, {})
+    pumped(session, lambda: any(where == "train" for _, where, _ in told))
+    assert "no accepted mask" in told[-1][2]
+    assert session.training.phase == "idle"
+    assert not trainer.told("train")
+
+
+def test_a_map_that_is_asked_for_before_anything_is_trained_says_so(quiet, pumped, told):
+    session, _ = quiet
+    session.predict_now("phantom_004")
+    pumped(session, lambda: told)
+    assert "start the training first" in told[-1][2]
+
+
+def test_the_report_tells_what_was_accepted_and_how(quiet, pumped, opened):
+    session, _ = quiet
+    paint(opened("phantom_004"))
+    session.accept()
+    pumped(session, lambda: session.current.case.status == "accepted" and not session.busy)
+    reports = []
+    session.ask_report(reports.append)
+    pumped(session, lambda: reports)
+    assert [effort.case for effort in reports[0].efforts] == ["phantom_004"]
+    assert reports[0].efforts[0].changed_voxels == 64
+    assert reports[0].statuses.counts["accepted"][-1] == 4
+
+
+def test_arrays_on_screen_are_the_scan_in_display_order(opened, truth):
+    case = opened("phantom_001")
+    shown, _ = display_arrays(truth("phantom_001"), case._grid)
+    np.testing.assert_array_equal(shown, case.labels)
