@@ -29,8 +29,8 @@ DOCK: Final = "Bidirectional Copy-Paste"
 POOL_TABLE: Final = "pool.sqlite"
 """The file that makes a folder a pool: `pool.store.TABLE`, here again because napari asks about every folder."""
 
-_MASK_FILE = re.compile(
-    r"(?:mask|label|seg)s?(?:[._-].*)?|.*[._-](?:mask|label|seg|segmentation|pseudo)s?", re.IGNORECASE
+_MASK_FILE = re.compile(  # napari itself calls labels "scan - Labels", the next ones "scan - Labels [1]"
+    r"(?:mask|label|seg)s?(?:[ ._-].*)?|.*[ ._-](?:mask|label|seg|segmentation|pseudo)s?(?: \[\d+\])?", re.IGNORECASE
 )
 _MASK_FOLDER = re.compile(r"(?:labels|masks|truth|pseudo|accepted)(?:Tr|Ts)?", re.IGNORECASE)
 _SHOWN_PERCENTILES = (1, 99.5)

@@ -125,6 +125,19 @@ def new(
         raise typer.Exit(ALL_SKIPPED)
 
 
+@app.command(name="open")
+def open_pool(pool: PoolArgument) -> None:
+    """Open the window on a pool: look, train, mend, accept.
+
+    Example: [bold]napari-bcp open POOL[/]
+    """
+    from napari_bcp.cli.window import open_window
+    from napari_bcp.pool import Pool
+
+    Pool.open(pool).close()  # says in the terminal what is wrong with it
+    raise typer.Exit(open_window(str(pool)))
+
+
 @app.command()
 def status(
     pool: PoolArgument,

@@ -54,13 +54,9 @@ def scan_file(path, axes="RAS", affine=None):
 def geometry(path):
     """Return everything in a header that says where voxels lie."""
     header = nib.load(path).header
-    return {
-        "dim": header["dim"].tolist(),
-        "pixdim": header["pixdim"].tolist(),
-        "unit": int(header["xyzt_units"]),
-        **{key: header[key].tolist() for key in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z")},
-        **{key: float(header[f"{key}"]) for key in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_z")},
-    }
+    keys = ["dim", "pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d"]
+    keys += ["qoffset_x", "qoffset_y", "qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"]
+    return {key: header[key].tolist() for key in keys}
 
 
 def in_patient(path, value):
@@ -77,8 +73,7 @@ def message_of(call):
     return " ".join(one.message for one in list(notification_manager.records)[before:])
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "SPR", "AIL"])
-@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize(("axes", "ending"), [("RAS", ".nii"), ("LPS", ".nii.gz"), ("SPR", ".nii.gz"), ("AIL", ".nii")])
 def test_a_mask_that_is_opened_painted_and_saved_lies_where_it_lay(viewer, tmp_path, axes, ending):
     """Voxel by voxel, with the header's affine and the codes that say in which space."""
     voxels = np.zeros(SHAPE, np.uint8)
@@ -86,12 +81,12 @@ def test_a_mask_that_is_opened_painted_and_saved_lies_where_it_lay(viewer, tmp_p
     source = written(tmp_path / f"scan_mask{ending}", voxels, axes)
     [layer] = viewer.open(source, plugin="napari-bcp")
     layer.data_setitem(tuple(np.array([n]) for n in (1, 2, 3)), 2)  # z, y, x from head, front and right
-    [saved] = viewer.layers.save(str(tmp_path / f"new{ending}"), plugin="napari-bcp")
+    [saved] = viewer.layers.save(str(tmp_path / f"new_mask{ending}"), plugin="napari-bcp")
     assert geometry(saved) == geometry(source)
     assert in_patient(saved, 1) == pytest.approx(nib.affines.apply_affine(oblique(), (1, 4, 2)), abs=1e-4)
     assert in_patient(saved, 2) == pytest.approx(nib.affines.apply_affine(oblique(), (1, 3, 5)), abs=1e-4)
     assert np.count_nonzero(nib.load(saved).dataobj) == 2
-    [again] = viewer.open(saved, plugin="napari-bcp", layer_type="labels")
+    [again] = viewer.open(saved, plugin="napari-bcp")
     assert np.array_equal(again.data, layer.data)
     assert np.array_equal(again.scale, layer.scale)
 
@@ -159,7 +154,7 @@ def test_labels_without_a_scan_come_back_as_they_were_and_the_user_is_told(viewe
     assert "'liver'" in said
     assert "no place in the patient" in said
     assert in_patient(saved, 3) == pytest.approx((-(30 + 2 * 0.8), -(20 + 1 * 2), -10), abs=1e-4)
-    [again] = viewer.open(saved, plugin="napari-bcp", layer_type="labels")
+    [again] = viewer.open(saved, plugin="napari-bcp")
     assert np.array_equal(again.data, data)
     assert again.scale == pytest.approx(layer.scale)
 
