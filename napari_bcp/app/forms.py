@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import button, wrapped_label
@@ -98,7 +98,7 @@ class SettingsForm(QWidget):
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
         palette = self._problem.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, colours.red)
+        palette.setColor(QPalette.ColorRole.WindowText, QColor(colours.red))
         self._problem.setPalette(palette)
 
     # -- inside -----------------------------------------------------------------------------------------------

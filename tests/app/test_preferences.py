@@ -13,9 +13,11 @@ from napari_bcp.config import PRESETS
 
 MANIFEST = Path(__file__).parents[2] / "napari_bcp" / "napari.yaml"
 
+pytestmark = pytest.mark.usefixtures("plugin_settings")  # napari's own: settings of plugins in a folder of the test
+
 
 @pytest.fixture
-def settings(npe2pm, plugin_settings):
+def settings(npe2pm):
     """Return napari's settings for the plugin, kept in a folder of the test."""
     from napari.settings import get_plugin_settings
 
@@ -29,7 +31,7 @@ def stored(monkeypatch):
 
     def store(**values):
         found = SimpleNamespace(training=SimpleNamespace(**values))
-        monkeypatch.setattr("napari.settings.get_plugin_settings", lambda plugin: found)
+        monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: found)
 
     return store
 
@@ -71,14 +73,14 @@ def test_napari_refuses_what_is_out_of_range(settings, name, value):
         setattr(settings.training, name, value)
 
 
-def test_a_settings_file_with_nonsense_leaves_the_rest_of_it_in_force(npe2pm, plugin_settings, tmp_path):
+def test_a_settings_file_with_nonsense_leaves_the_rest_of_it_in_force(npe2pm, tmp_path):
     """A file may be edited by hand, or be from another version."""
     (tmp_path / "napari-bcp.yaml").write_text("training:\n  minutes: -3\n  threads: 2\n  unheard_of: 1\n")
     with npe2pm.tmp_plugin(manifest=str(MANIFEST)):
         assert load() == Preferences(threads=2)
 
 
-def test_a_settings_file_that_cannot_be_read_means_defaults(npe2pm, plugin_settings, tmp_path):
+def test_a_settings_file_that_cannot_be_read_means_defaults(npe2pm, tmp_path):
     """Not an error in the middle of a training's start."""
     (tmp_path / "napari-bcp.yaml").write_text("- a list\n- of things\n")
     with npe2pm.tmp_plugin(manifest=str(MANIFEST)):
@@ -127,6 +129,6 @@ def test_no_napari_means_defaults(monkeypatch):
     assert load() == Preferences()
 
 
-def test_a_plugin_that_is_switched_off_means_defaults(npe2pm, plugin_settings):
+def test_a_plugin_that_is_switched_off_means_defaults():
     """napari then knows of no settings."""
     assert load() == Preferences()

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -263,7 +264,7 @@ class _Failure(QWidget):
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
         palette = self._text.palette()
-        palette.setColor(palette.ColorRole.WindowText, colours.red)
+        palette.setColor(palette.ColorRole.WindowText, QColor(colours.red))
         self._text.setPalette(palette)
 
     def show_failure(self, training: TrainingState) -> None:
