@@ -12,7 +12,7 @@ from napari.utils.colormaps import Colormap
 from psygnal import Signal
 from scipy.ndimage import binary_dilation
 
-from napari_bcp.app.reader import class_options
+from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.scans.classes import default_colour
 
 if TYPE_CHECKING:
@@ -292,8 +292,9 @@ class CaseLayers:
             for role in ("map", "uncertainty"):
                 if role in self._own:  # until its own is read, nothing: no other case's map may lie over this scan
                     self._place(role, self._own[role].name, np.broadcast_to(np.uint8(0), case.scan.shape))
-            self._place("scan", "scan", case.scan, contrast_limits=case.contrast)
-            self._place("labels", "labels", case.labels, **class_options(case.classes))
+            source = source_options(case.case.path)  # so that what is saved from the layers lies on the scan
+            self._place("scan", "scan", case.scan, contrast_limits=case.contrast, **source)
+            self._place("labels", "labels", case.labels, **class_options(case.classes), **source)
         self._follow_edits(case.edits)
         self._set_editable()
         self._look_around(first=former is None)
