@@ -8,11 +8,11 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import Colormap
 from psygnal import Signal
-from scipy.ndimage import binary_dilation
 
+from napari_bcp.app.layer_data import atom_of, differences, from_clear, outline
 from napari_bcp.app.reader import class_options, source_options
+from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
 
 if TYPE_CHECKING:
@@ -20,27 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_bcp.app.edits import Atom, Edits
+    from napari_bcp.app.edits import Edits
     from napari_bcp.app.opened import OpenCase
     from napari_bcp.app.session import Session
     from napari_bcp.pool.edit_records import Box
     from napari_bcp.review.islands import Island
 
 Overlay = Literal["map", "uncertainty", "nothing"]
-Plane = Literal["axial", "coronal", "sagittal", "3-D"]
-
-PLANES: Final[dict[Plane, tuple[int, int, int]]] = {
-    "axial": (0, 1, 2),
-    "coronal": (1, 0, 2),
-    "sagittal": (2, 0, 1),
-}
-"""Axes of the display arrays (z, y, x) in napari's order: the first is the one that the slider moves along."""
-
 ADDED_COLOUR: Final = "#56b4e9"
 REMOVED_COLOUR: Final = "#d55e00"
 
-_ISLAND_MARGIN: Final = 3  # voxels around an island, for its outline
-_ZOOMED_IN: Final = 1.2  # times the zoom that shows the whole scan
+_FILLED: Final = 0.5  # opacity of labels that are drawn as areas
 
 _canvases: WeakValueDictionary[int, CaseLayers] = WeakValueDictionary()  # by the id of their session
 
@@ -70,8 +60,10 @@ class CaseLayers:
         self._own: dict[str, Any] = {}  # layers by the part they play; an Image or Labels each
         self._chosen = 0
         self._overlay: Overlay = "map"
-        self._opacity = 0.5
-        self._whole_zoom = 0.0  # the zoom that shows the whole scan
+        self._opacity = 0.4
+        self._filled = False
+        self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
+        self._view = View(viewer)
         self._setting = False  # whether a layer is being changed from here, not by the user
         self._taking_stroke = False
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
@@ -148,6 +140,24 @@ class CaseLayers:
                     self._own[role].opacity = opacity
         self.changed.emit()
 
+    @property
+    def filled(self) -> bool:
+        """Whether labels are drawn as areas; else as outlines, which leave the scan in sight."""
+        return self._filled
+
+    def set_filled(self, filled: bool) -> None:
+        """Draw labels as areas, or as outlines."""
+        self._filled = filled
+        self._outline(flat=self._view.flat)
+        self.changed.emit()
+
+    def _outline(self, flat: bool) -> None:
+        """Draw outlines where they are wanted, and can be: in 3-D napari draws areas alone."""
+        labels = self._own.get("labels")
+        if labels is not None:
+            labels.contour = 0 if self._filled or not flat else 1
+            labels.opacity = _FILLED if self._filled and flat else 1.0
+
     def set_contrast(self, low: float, high: float) -> None:
         """Show the scan's values from `low` (black) to `high` (white)."""
         if "scan" in self._own:
@@ -155,41 +165,29 @@ class CaseLayers:
 
     @property
     def plane(self) -> Plane | None:
-        """The plane that is shown, or None for an order of axes that is none of PLANES."""
-        if self._viewer.dims.ndisplay == 3:
-            return "3-D"
-        order = tuple(axis - self._first_axis for axis in self._viewer.dims.order[-3:])
-        return next((name for name, axes in PLANES.items() if axes == order), None)
+        """The plane that is shown, or None for an order of axes that is none of them."""
+        return self._view.plane
 
     @property
     def axis(self) -> int:
         """Axis of the display arrays (z, y, x) that the shown plane is cut across; in 3-D that of the last plane."""
-        return max(0, int(self._viewer.dims.order[-3]) - self._first_axis) if self._viewer.dims.ndim >= 3 else 0
+        return self._view.axis
 
     def set_plane(self, plane: Plane) -> None:
         """Show the case in `plane`, at the voxel where it is."""
-        dims = self._viewer.dims
         if plane == "3-D":
-            dims.ndisplay = 3
-            return
-        dims.ndisplay = 2
-        first = self._first_axis
-        dims.order = (*range(first), *(first + axis for axis in PLANES[plane]))
-        self._viewer.reset_view()
+            self._outline(flat=False)  # before it is shown: napari complains of an outline in 3-D
+        self._view.show_plane(plane)
 
     def go_to_slice(self, axis: int, index: int) -> None:
         """Show slice `index` across `axis` (z, y, x) of the case."""
         if self._case is not None:
-            self._viewer.dims.set_point(self._first_axis + axis, index * self._case.spacing_zyx[axis])
+            self._view.go_to_slice(axis, index)
 
     def look_at(self, voxel: Sequence[int]) -> None:
         """Show `voxel` (z, y, x) of the case in the middle of the canvas."""
-        if self._case is None:
-            return
-        dims, place = self._viewer.dims, [n * mm for n, mm in zip(voxel, self._case.spacing_zyx, strict=True)]
-        dims.set_point([self._first_axis + axis for axis in range(3)], place)
-        displayed = [place[axis - self._first_axis] for axis in dims.displayed if axis >= self._first_axis]
-        self._camera.center = tuple([0.0, *displayed][-3:])
+        if self._case is not None:
+            self._view.look_at(voxel)
 
     # -- island and changes -----------------------------------------------------------------------------------
 
@@ -198,23 +196,12 @@ class CaseLayers:
         if island is None or self._case is None:
             self._drop("island")
             return
-        shape = self._case.labels.shape
-        box = tuple(
-            slice(max(0, part.start - _ISLAND_MARGIN), min(n, part.stop + _ISLAND_MARGIN))
-            for part, n in zip(island.box, shape, strict=True)
-        )
-        start = [part.start for part in box]
-        inside = np.zeros([part.stop - part.start for part in box], bool)
-        voxels = np.unravel_index(island.indices, shape)
-        inside[tuple(index - first for index, first in zip(voxels, start, strict=True))] = True
-        # Beside the island rather than over it, and in the shown plane alone: what it is made of stays in sight.
-        in_plane = np.ones([1 if axis == self.axis else 3 for axis in range(3)], bool)
-        outline = (binary_dilation(inside, in_plane, iterations=2) & ~inside).view(np.uint8)
+        around, start = outline(island, self._case.labels.shape, self.axis)
         self.look_at(island.centre)
         self._place(
             "island",
             "island",
-            outline,
+            around,
             translate=[first * mm for first, mm in zip(start, self._case.spacing_zyx, strict=True)],
             colormap={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#ffffff"},
             opacity=0.9,
@@ -228,7 +215,7 @@ class CaseLayers:
     def show_changes(self, shown: bool) -> None:
         """Show, or no more, what differs from the labels that the reader began with."""
         if shown and self._case is not None:
-            self._session.ask_current(_changes, self._place_changes)
+            self._session.ask_current(lambda case: differences(case.labels, case.proposal), self._place_changes)
         else:
             self._drop("changes")
 
@@ -254,21 +241,9 @@ class CaseLayers:
 
     def _show_box(self, box: Box | None) -> None:
         """Move the slider to what has changed, unless it can be seen already."""
-        if box is not None and not self._in_sight(box):
+        if box is not None and not self._view.in_sight(box):
             middle = box[self.axis]
             self.go_to_slice(self.axis, (middle.start + middle.stop - 1) // 2)
-
-    def _in_sight(self, box: Box) -> bool:
-        if self._case is None or self._viewer.dims.ndisplay == 3:
-            return True
-        part = box[self.axis]
-        return bool(part.start <= self._shown_index(self.axis) < part.stop)
-
-    def _shown_index(self, axis: int) -> int:
-        if self._case is None:
-            return 0
-        here: float = self._viewer.dims.point[self._first_axis + axis]
-        return round(here / self._case.spacing_zyx[axis])
 
     # -- the case ---------------------------------------------------------------------------------------------
 
@@ -297,22 +272,10 @@ class CaseLayers:
             self._place("labels", "labels", case.labels, **class_options(case.classes), **source)
         self._follow_edits(case.edits)
         self._set_editable()
-        self._look_around(first=former is None)
+        self._view.spacing = case.spacing_zyx
+        self._view.look_around(case.centre, first=former is None)
         self._ask_for_map()
         self.changed.emit()
-
-    def _look_around(self, first: bool) -> None:
-        """Show the labelled structure: whole scan at first, at the reader's own zoom from then on."""
-        camera = self._camera
-        zoomed_in = not first and camera.zoom > _ZOOMED_IN * self._whole_zoom > 0
-        if not zoomed_in:
-            self._viewer.reset_view(reset_camera_angle=False)
-            self._whole_zoom = camera.zoom
-        if self._case is not None:
-            center = camera.center
-            self.look_at(self._case.centre)
-            if not zoomed_in:
-                camera.center = center
 
     def _follow_status(self, names: frozenset[str]) -> None:
         """Lock the labels of a case that is accepted, free those of one that is reopened."""
@@ -345,11 +308,11 @@ class CaseLayers:
     def _show_edit(self, box: Box) -> None:
         """Show what has changed in the labels; a stroke is on the screen already."""
         labels = self._own.get("labels")
-        if labels is not None and not self._taking_stroke and self._in_sight(box):
+        if labels is not None and not self._taking_stroke and self._view.in_sight(box):
             labels.refresh(thumbnail=False, highlight=False, extent=False)
         if "changes" in self._own and self._case is not None:
             layer = self._own["changes"]
-            layer.data[box] = _differences(self._case.labels[box], self._case.proposal[box])
+            layer.data[box] = differences(self._case.labels[box], self._case.proposal[box])
             layer.refresh(thumbnail=False, highlight=False, extent=False)
         self.edited.emit()
 
@@ -381,7 +344,7 @@ class CaseLayers:
             "map",
             f"map: {name}",
             probability,
-            colormap=_from_clear(colour),
+            colormap=from_clear(colour),
             contrast_limits=(0, 255),
             visible=self._overlay == "map",
             opacity=self._opacity,
@@ -392,7 +355,7 @@ class CaseLayers:
             "uncertainty",
             "uncertainty",
             uncertainty,
-            colormap=_from_clear("#fff04d"),
+            colormap=from_clear("#fff04d"),
             contrast_limits=(0, 255),
             visible=self._overlay == "uncertainty",
             opacity=self._opacity,
@@ -456,6 +419,7 @@ class CaseLayers:
         labels.selected_label = self._chosen
         labels.brush_size = 10
         labels.mode = self._tool
+        self.set_filled(self._filled)
         labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
         labels.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
         labels.events.paint.connect(self._take_stroke)
@@ -495,7 +459,7 @@ class CaseLayers:
             return
         self._taking_stroke = True
         try:
-            self._edits.record_stroke([_atom(one) for one in event.value], operation=str(labels.mode))
+            self._edits.record_stroke([atom_of(one) for one in event.value], operation=str(labels.mode))
         finally:
             self._taking_stroke = False
             labels._undo_history.clear()  # noqa: SLF001 (the public way, editable = False, would end the tool)
@@ -557,8 +521,23 @@ class CaseLayers:
         self._open()
 
     def _turned(self) -> None:
+        self._clear_the_view()
         self._guard_tool()
         self.changed.emit()
+
+    def _clear_the_view(self) -> None:
+        """In 3-D show the labels alone: scan and maps are blocks that hide them."""
+        in_3d = not self._view.flat
+        if in_3d and not self._hidden:
+            self._hidden = [
+                layer for role, layer in self._own.items() if role in ("scan", "map", "uncertainty") and layer.visible
+            ]
+        with self._quietly():
+            for layer in self._hidden:
+                layer.visible = not in_3d
+        if not in_3d:
+            self._hidden = []
+        self._outline(flat=not in_3d)
 
     def _guard_tool(self, _event: Any = None) -> None:
         """Put the tool down while the slider is outside the scan, where napari fails to paint (napari#7325)."""
@@ -566,7 +545,7 @@ class CaseLayers:
         if labels is None or self._case is None or self._setting or not labels.editable:
             return
         size = self._case.labels.shape[self.axis]
-        outside = self._viewer.dims.ndisplay == 2 and not 0 <= self._shown_index(self.axis) < size
+        outside = self._view.flat and not 0 <= self._view.index < size
         with self._quietly():
             if outside:
                 labels.mode = "pan_zoom"
@@ -581,42 +560,9 @@ class CaseLayers:
 
     # -- small things -----------------------------------------------------------------------------------------
 
-    @property
-    def _camera(self) -> Any:
-        return getattr(self._viewer, "scene", self._viewer).camera  # napari before 0.9 has it at the viewer itself
-
-    @property
-    def _first_axis(self) -> int:
-        """Which of the viewer's axes is the case's z: layers with more axes come before it."""
-        return max(0, int(self._viewer.dims.ndim) - 3)
-
     def _values(self) -> list[int]:
         return [] if self._case is None else [one.value for one in self._case.classes]
 
 
 def _never() -> bool:
     return False
-
-
-def _atom(atom: Any) -> Atom:
-    """Return one of napari's stamps as Edits takes it: from a brush, or (indices, old, new) from `data_setitem`."""
-    if hasattr(atom, "slice_key"):
-        return atom.slice_key, atom.mask, atom.old_values, atom.new_value
-    indices, old, new = atom
-    return indices, None, old, new
-
-
-def _from_clear(colour: str) -> Colormap:
-    """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return Colormap([[red, green, blue, 0], [red, green, blue, 1]], name=f"clear to {colour}")
-
-
-def _changes(case: OpenCase) -> NDArray[np.uint8]:
-    return _differences(case.labels, case.proposal)
-
-
-def _differences(labels: NDArray[np.uint8], proposal: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return 1 where a class has been added or put in place of another, 2 where one has been removed, else 0."""
-    removed = (labels == 0).view(np.uint8)
-    return np.where(labels == proposal, np.uint8(0), np.uint8(1) + removed)

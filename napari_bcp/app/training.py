@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from napari_bcp.worker.host import Worker
-from napari_bcp.worker.messages import Attend, Cases, Pause, Predict, PredictNow, Resume, Stop, Train
+from napari_bcp.worker.messages import Attend, Cases, Failed, Pause, Predict, PredictNow, Resume, Stop, Train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +38,9 @@ class Curves:
         if event.kind != "step":
             return
         if self.steps and event.step <= self.steps[-1]:  # a run that goes on from an older checkpoint
-            kept = sum(step < event.step for step in self.steps)
+            kept = bisect_left(self.steps, event.step)
             del self.steps[kept:], self.losses[kept:], self.agreements[kept:]
+            self.dice = [one for one in self.dice if one[0] < event.step]
         if len(self.steps) >= _MOST_POINTS:
             del self.steps[::2], self.losses[::2], self.agreements[::2]
         self.steps.append(event.step)
@@ -105,6 +107,7 @@ class Trainer:
     def train(self, job: Train, run: str, step: int) -> None:
         """Let a run train; what the child does now ends first. Raises OSError if no process can be started."""
         old = self.state
+        stopped = old.phase == "stopping" and not self._jobs  # before the child was told of the job
         kept = old.curves if old.run == run and job.resume else Curves()
         labelled = sum(case.mask is not None for case in job.cases)
         self._start(job)
@@ -116,6 +119,8 @@ class Trainer:
             unlabelled=len(job.cases) - labelled,
             curves=kept,
         )
+        if stopped:
+            self.stop()
 
     def predict(self, job: Predict) -> None:
         """Let maps be made with a checkpoint. Raises OSError if no process can be started."""
@@ -188,14 +193,14 @@ class Trainer:
         state = self.state
         trains = self._jobs[:1] == ["train"] and self._jobs.count("train") == 1  # else it makes room for the next
         if report.kind == "ended":
-            self._jobs.pop(0)
+            del self._jobs[:1]
             if report.job == "train" and "train" not in self._jobs and state.active:
                 state.phase = "idle"
         elif report.kind == "failed" and trains:
             self._fail(report.text)
         elif report.kind == "vitals":
             state.device, state.threads, state.memory_mb = report.device, report.threads, report.memory_mb
-            if state.phase == "starting":
+            if trains and state.phase == "starting":
                 state.phase = "preparing"
         elif trains:
             self._follow_run(report)
@@ -214,8 +219,9 @@ class Trainer:
             state.curves.add(report)
             state.dice = dict(report.dice)
         elif report.kind in ("paused", "resumed"):
-            if state.phase in ("training", "paused"):
-                state.phase = "paused" if report.kind == "paused" else "training"
+            if state.phase in ("preparing", "training", "paused"):
+                going: Phase = "training" if state.stage else "preparing"
+                state.phase = "paused" if report.kind == "paused" else going
         elif report.kind == "finished" and state.active:
             state.phase, state.eta_s = "idle", None
 
@@ -229,8 +235,11 @@ class Trainer:
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return
-        self._fail(_how_it_ended(worker.exit_code))
-        self.state.log_tail = worker.log_tail
+        problem = _how_it_ended(worker.exit_code)
+        if "train" in jobs:
+            self._fail(problem)
+            self.state.log_tail = worker.log_tail
+        self._heard(Failed(text=problem, error="ProcessEnded"))
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -241,9 +250,10 @@ class Trainer:
             return
         worker.close()
         worker.wait(seconds)
-        for report in worker.poll():
-            self._take(report)
-            self._heard(report)
+        while reports := worker.poll():
+            for report in reports:
+                self._take(report)
+                self._heard(report)
         self._worker = None
         self._jobs.clear()
         if self.state.active:

@@ -341,8 +341,24 @@ def test_painting_beside_the_scan_does_nothing_and_the_tool_comes_back(shown, se
     np.testing.assert_array_equal(session.current.labels, session.current.proposal)
     viewer.dims.set_point(0, 12 * 3)
     assert str(labels.mode) == "paint"
+    viewer.reset_view()  # without a tool the strokes have moved the scan
     stroke(qtbot, viewer, (0.4, 0.2), (0.5, 0.2))
     qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
+
+
+def test_labels_are_outlines_until_areas_are_asked_for_and_in_3d_nothing_hides_them(canvas, viewer):
+    labels = viewer.layers["labels"]
+    assert (labels.contour, canvas.filled) == (1, False), "an area would hide what it is about"
+    canvas.set_filled(True)
+    assert labels.contour == 0
+    canvas.set_filled(False)
+    canvas.set_plane("3-D")
+    assert [layer.visible for layer in viewer.layers] == [False, False, False, True]
+    assert labels.contour == 0
+    canvas.set_plane("coronal")
+    assert [layer.visible for layer in viewer.layers] == [True, True, False, True]
+    assert labels.contour == 1
+    assert canvas.overlay == "map"
 
 
 # -- island and changes -------------------------------------------------------------------------------------------
