@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from canvas_cases import SHAPE, HandMadeCase, HandMadeSession
+from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -16,8 +17,9 @@ def names(viewer):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
+def viewer(qapp):
+    """A viewer without a window, which is all that the layers need; a window takes seconds."""
+    return ViewerModel()
 
 
 @pytest.fixture
