@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import QAbstractTableModel, QItemSelection, QItemSelectionModel, QModelIndex, QRectF, QSize, Qt
-from qtpy.QtGui import QBrush, QColor, QIcon, QKeyEvent, QPainter, QPen
+from qtpy.QtGui import QBrush, QColor, QIcon, QKeyEvent, QPainter, QPen, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_bcp.app.status_icons import status_colour, status_icon
-from napari_bcp.app.wording import moment, natural_key
+from napari_bcp.app.wording import full_moment, moment, natural_key
 from napari_bcp.metrics.confidence import band
 from napari_bcp.pool import STATUSES
 
@@ -72,9 +72,9 @@ class CaseTableModel(QAbstractTableModel):
 
     # -- what the panel asks ----------------------------------------------------------------------------------
 
-    def case_at(self, row: int) -> Case:
-        """Return the case shown in a row."""
-        return self._cases[self._names[row]]
+    def case_at(self, row: int) -> Case | None:
+        """Return the case shown in a row; None if it has left the pool, and its row is about to."""
+        return self._cases.get(self._names[row])
 
     def case(self, name: str) -> Case | None:
         """Return the case of that name, shown or not."""
@@ -215,7 +215,7 @@ class CaseTableModel(QAbstractTableModel):
         """Return what a cell shows, or None."""
         if not index.isValid() or index.row() >= len(self._names):
             return None
-        case, column = self._cases.get(self._names[index.row()]), index.column()
+        case, column = self.case_at(index.row()), index.column()
         if case is None:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
@@ -243,7 +243,8 @@ class CaseTableModel(QAbstractTableModel):
         if column == CASE:
             size = " × ".join(map(str, case.shape)) + " voxels" if case.shape else "size unknown"
             spacing = " of " + " × ".join(f"{mm:.3g}" for mm in case.spacing) + " mm" if case.spacing else ""
-            return f"{case.path}\n{size}{spacing}"
+            changed = full_moment(case.changed, datetime.now().astimezone())
+            return f"{case.name}\n{case.path}\n{size}{spacing}\nChanged {changed}"
         if column == STATUS:
             by = {"person": " by a person", "rule": ' by the rule "accept all above"'}.get(case.mask_by or "", "")
             return f"{case.status}{by}" if case.status == "accepted" else case.reason or case.status
@@ -251,7 +252,7 @@ class CaseTableModel(QAbstractTableModel):
             return quality_text(self._qualities(case))
         if column == WHY:
             return self.why(case.name)
-        return case.changed
+        return full_moment(case.changed, datetime.now().astimezone())
 
     def _qualities(self, case: Case) -> list[tuple[str, float | None]]:
         if case.map is None:
@@ -272,6 +273,15 @@ def quality_text(qualities: Sequence[tuple[str, float | None]]) -> str:
         return "No map yet"
     lines = (f"{name}: {'not found' if value is None else f'{band(value)} ({value:.2f})'}" for name, value in qualities)
     return "\n".join(["Expected quality (a rank, no measured overlap)", *lines])
+
+
+class NameDelegate(QStyledItemDelegate):
+    """Leaves out the middle of a long name: what tells cases apart stands at its ends."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        """Choose where the name is cut."""
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideMiddle
 
 
 class QualityDelegate(QStyledItemDelegate):
@@ -327,8 +337,11 @@ class CaseTable(QTableView):
         self._cases = model
         self._opened = opened
         self._kept: list[str] = []
+        self._changed_width = self._least = 0
         self._quality = QualityDelegate(self)
         self.setModel(model)
+        self._name = NameDelegate(self)
+        self.setItemDelegateForColumn(CASE, self._name)
         self.setItemDelegateForColumn(QUALITY, self._quality)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -350,12 +363,13 @@ class CaseTable(QTableView):
         width = self.fontMetrics().horizontalAdvance
         for column, text in (
             (CASE, "phantom-000"),
-            (STATUS, "unlabelled wi"),
+            (STATUS, "accepted (rule) w"),
             (QUALITY, "Quality v"),
-            (CHANGED, "28 Nov v"),
+            (CHANGED, "Mar 2020"),
         ):
             self.setColumnWidth(column, width(text) + 14)
         header.setSectionResizeMode(WHY, QHeaderView.ResizeMode.Stretch)
+        self._least = width("the mod…")
         self.doubleClicked.connect(self._open_row)
         model.modelAboutToBeReset.connect(self._keep_selection)
         model.modelReset.connect(self._restore_selection)
@@ -367,8 +381,9 @@ class CaseTable(QTableView):
         self.viewport().update()
 
     def selected(self) -> list[Case]:
-        """Return the selected cases, from top to bottom."""
-        return [self._cases.case_at(index.row()) for index in sorted(self.selectionModel().selectedRows())]
+        """Return the selected cases, from top to bottom; without those that are no longer in the pool."""
+        cases = [self._cases.case_at(index.row()) for index in sorted(self.selectionModel().selectedRows())]
+        return [case for case in cases if case is not None]
 
     def select(self, names: Iterable[str]) -> None:
         """Select these cases, as far as they are shown, and nothing else."""
@@ -383,6 +398,22 @@ class CaseTable(QTableView):
             )
             self.scrollTo(self._cases.index(rows[0], 0))
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leave out the last column where there is no room: the name's tooltip says the same."""
+        super().resizeEvent(event)
+        needed = sum(self.columnWidth(column) for column in (CASE, STATUS, QUALITY)) + self._least
+        if not self.isColumnHidden(CHANGED):
+            self._changed_width = self.columnWidth(CHANGED)
+        sorts = self.horizontalHeader().sortIndicatorSection() == CHANGED
+        self.setColumnHidden(CHANGED, not sorts and self.viewport().width() < needed + self._changed_width)
+
+    def sort_by(self, column: int) -> None:
+        """Sort by a column as a click on its heading does; the second time the other way round."""
+        header = self.horizontalHeader()
+        again = header.sortIndicatorSection() == column and header.sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
+        self.setColumnHidden(column, False)
+        self.sortByColumn(column, Qt.SortOrder.DescendingOrder if again else Qt.SortOrder.AscendingOrder)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Open the current case on Enter."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
@@ -391,7 +422,9 @@ class CaseTable(QTableView):
         super().keyPressEvent(event)
 
     def _open_row(self, index: QModelIndex) -> None:
-        self._opened(self._cases.case_at(index.row()).name)
+        case = self._cases.case_at(index.row())
+        if case is not None:
+            self._opened(case.name)
 
     def _keep_selection(self) -> None:
         self._kept = [case.name for case in self.selected()]

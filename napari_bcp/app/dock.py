@@ -251,7 +251,8 @@ class BcpWidget(QWidget):
             "review": self._review_message,
             "report": self.report.message,
         }
-        lines.get(message.where, self.message).show_message(message)
+        if message.text != self._session.training.problem:  # that the Train panel says with the way on
+            lines.get(message.where, self.message).show_message(message)
         if message.where in _TABS:
             place = _TABS.index(message.where)
             if place != self.tabs.currentIndex() and message.level != "info":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import button, wrapped_label
+from napari_bcp.app.text_labels import colour_text, selectable
 from napari_bcp.app.wording import counted
 from napari_bcp.config import make_config, parse_assignments, settings_table
 from napari_bcp.errors import SettingError
@@ -42,6 +42,7 @@ class SettingsForm(QWidget):
         self._only_changed.setToolTip("Show only the settings that differ from the preset")
         self._reset_all = button("Reset all", "Give every setting the preset's value", self.reset_all)
         self._problem = wrapped_label()
+        selectable(self._problem)
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(6)
@@ -81,8 +82,7 @@ class SettingsForm(QWidget):
         self._preset = preset
         for name, row in self._rows.items():
             row.preset_value = values[name]
-            if name not in kept:
-                row.put(values[name])
+            row.put(kept.get(name, values[name]))
         self._tell()
 
     def set_values(self, values: Mapping[str, Any]) -> None:
@@ -97,9 +97,7 @@ class SettingsForm(QWidget):
 
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
-        palette = self._problem.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, QColor(colours.red))
-        self._problem.setPalette(palette)
+        colour_text(self._problem, colours.red)
 
     # -- inside -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from napari_bcp.review.islands import Island
 
 Overlay = Literal["map", "uncertainty", "nothing"]
-ADDED_COLOUR: Final = "#56b4e9"
-REMOVED_COLOUR: Final = "#d55e00"
 
 _FILLED: Final = 0.5  # opacity of labels that are drawn as areas
+_JUDGED: Final = ("accepting", "rejecting", "reopening")
 
 _canvases: WeakValueDictionary[int, CaseLayers] = WeakValueDictionary()  # by the id of their session
 
@@ -49,10 +48,6 @@ class CaseLayers:
     """The labels, or what can be undone, have changed."""
 
     def __init__(self, session: Session, viewer: Any) -> None:
-        former = _canvases.get(id(session))
-        if former is not None:
-            former.close()
-        _canvases[id(session)] = self
         self._session = session
         self._viewer = viewer
         self._case: OpenCase | None = None
@@ -64,34 +59,57 @@ class CaseLayers:
         self._filled = False
         self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
         self._view = View(viewer)
+        self._listening = False
         self._setting = False  # whether a layer is being changed from here, not by the user
         self._taking_stroke = False
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
-        session.painting = self._is_painting
-        session.case_opened.connect(self._open)
-        session.cases_changed.connect(self._follow_status)
-        session.map_changed.connect(self._follow_map)
-        viewer.layers.events.removed.connect(self._removed)
-        viewer.dims.events.point.connect(self._guard_tool)
-        viewer.dims.events.order.connect(self._turned)
-        viewer.dims.events.ndisplay.connect(self._turned)
+        self._island: Island | None = None  # the one that is shown until another is
+        self._stay: int | None = None  # the slice to go back to from an island that is only looked at in passing
+        self.take_over()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the case is not shown here: another viewer has taken it, or `close` was called."""
+        return _canvases.get(id(self._session)) is not self
+
+    def take_over(self) -> None:
+        """Show the open case here, and no longer where it has been shown."""
+        former = _canvases.get(id(self._session))
+        if former is self:
+            return
+        _canvases[id(self._session)] = self
+        if former is not None:
+            former.close()
+        self._session.painting = self._is_painting
+        self._listening = True
+        for signal, method in self._signals():
+            signal.connect(method)
         self._open()
+
+    def _signals(self) -> Iterator[tuple[Any, Callable[..., object]]]:
+        yield self._session.case_opened, self._open
+        yield self._session.cases_changed, self._follow_status
+        yield self._session.map_changed, self._follow_map
+        yield self._session.busy_changed, self._set_editable
+        yield self._viewer.layers.events.removed, self._removed
+        yield self._viewer.dims.events.point, self._guard_tool
+        yield self._viewer.dims.events.order, self._turned
+        yield self._viewer.dims.events.ndisplay, self._turned
 
     def close(self) -> None:
         """Take the own layers away and listen to nothing any more. May be called twice."""
-        if _canvases.get(id(self._session)) is not self:
+        if not self._listening:
             return
-        del _canvases[id(self._session)]
-        self._session.painting = _never
-        self._session.case_opened.disconnect(self._open, missing_ok=True)
-        self._session.cases_changed.disconnect(self._follow_status, missing_ok=True)
-        self._session.map_changed.disconnect(self._follow_map, missing_ok=True)
+        self._listening = False
+        if not self.closed:
+            del _canvases[id(self._session)]
+            self._session.painting = _never
         self._follow_edits(None)
-        self._viewer.dims.events.point.disconnect(self._guard_tool)
-        self._viewer.dims.events.order.disconnect(self._turned)
-        self._viewer.dims.events.ndisplay.disconnect(self._turned)
         self._take_away()
-        self._viewer.layers.events.removed.disconnect(self._removed)
+        self._case = None
+        for signal, method in self._signals():
+            signal.disconnect(method)
+        self.changed.emit()
 
     # -- what is shown, and how -------------------------------------------------------------------------------
 
@@ -184,20 +202,31 @@ class CaseLayers:
         if self._case is not None:
             self._view.go_to_slice(axis, index)
 
-    def look_at(self, voxel: Sequence[int]) -> None:
-        """Show `voxel` (z, y, x) of the case in the middle of the canvas."""
-        if self._case is not None:
-            self._view.look_at(voxel)
-
     # -- island and changes -----------------------------------------------------------------------------------
 
     def show_island(self, island: Island | None) -> None:
         """Show where `island` lies, outlined; None takes the outline away."""
+        self._island, self._stay = island, None
+        if island is not None and self._case is not None:
+            self._view.look_around(island.centre, first=False)
+        self._outline_island(island)
+
+    def peek_at_island(self, island: Island | None) -> None:
+        """Show `island` in passing; None goes back to the slice and to the island that were shown before."""
+        if island is not None:
+            self._stay = self._view.index if self._stay is None else self._stay
+            self.go_to_slice(self.axis, island.centre[self.axis])
+            self._outline_island(island)
+        elif self._stay is not None:
+            self.go_to_slice(self.axis, self._stay)
+            self._stay = None
+            self._outline_island(self._island)
+
+    def _outline_island(self, island: Island | None) -> None:
         if island is None or self._case is None:
             self._drop("island")
             return
         around, start = outline(island, self._case.labels.shape, self.axis)
-        self.look_at(island.centre)
         self._place(
             "island",
             "island",
@@ -232,11 +261,14 @@ class CaseLayers:
             self._show_box(self._edits.redo())
 
     def _free(self) -> bool:
-        return self._case is not None and self._case.editable and not self._is_painting()
+        return self._may_edit() and not self._is_painting()
+
+    def _may_edit(self) -> bool:
+        """Return whether the labels may be changed; what is being judged has to stay what it is."""
+        return self._case is not None and self._case.editable and self._session.busy not in _JUDGED
 
     def _is_painting(self) -> bool:
-        """Return whether a stroke is going on: napari then holds its history open."""
-        labels = self._own.get("labels")
+        labels = self._own.get("labels")  # while a stroke goes on, napari holds its history open
         return labels is not None and bool(labels._block_history)  # noqa: SLF001 (napari has no public word for it)
 
     def _show_box(self, box: Box | None) -> None:
@@ -251,6 +283,7 @@ class CaseLayers:
         """Show the session's current case; called again when it is another one."""
         case = self._session.current
         former, self._case = self._case, case
+        self._island, self._stay = None, None
         for role in ("island", "changes"):
             self._drop(role)
         if case is None:
@@ -291,12 +324,15 @@ class CaseLayers:
 
     def _set_editable(self) -> None:
         labels = self._own.get("labels")
-        if labels is None or self._case is None or labels.editable == self._case.editable:
+        if labels is None or self._case is None or labels.editable == self._may_edit():
             return
         with self._quietly():
-            labels.editable = self._case.editable
-            if labels.editable:
-                labels.mode = self._tool
+            self._lock_or_free(labels)
+
+    def _lock_or_free(self, labels: Any) -> None:
+        labels.editable = self._may_edit()
+        if labels.editable:
+            labels.mode = self._tool
 
     def _follow_edits(self, edits: Edits | None) -> None:
         if self._edits is not None:
@@ -362,7 +398,7 @@ class CaseLayers:
         )
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
-        colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: ADDED_COLOUR, 2: REMOVED_COLOUR}
+        colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"}
         features = {"index": [0, 1, 2], "name": ["as before", "added", "removed"]}
         self._place("changes", "changes", changes, colormap=colours, features=features, opacity=0.9)
         self.changed.emit()
@@ -395,9 +431,7 @@ class CaseLayers:
             if option not in ("scale", "translate") or not np.array_equal(getattr(layer, option), value):
                 setattr(layer, option, value)
         if isinstance(layer, Labels):
-            layer.editable = self._case is None or self._case.editable
-            if layer.editable:
-                layer.mode = self._tool
+            self._lock_or_free(layer)
 
     def _add(self, role: str, layer: Any) -> None:
         """Put a new layer into its place among the own ones, with the labels staying the active layer."""
@@ -429,11 +463,9 @@ class CaseLayers:
 
     def _drop(self, role: str) -> None:
         layer = self._own.pop(role, None)
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-            self._make_labels_active()
-
-    def _make_labels_active(self) -> None:
+        if layer is None or layer not in self._viewer.layers:
+            return
+        self._viewer.layers.remove(layer)
         if "labels" in self._own:
             self._viewer.layers.selection.active = self._own["labels"]
 

@@ -5,12 +5,22 @@ Messages and questions stand beside what they are about, instead of in windows o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import QRectF, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +126,7 @@ class MessageLine(_Striped):
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
         self._colours = colours
-        self._show()
+        self._colour()
 
     def show_message(self, message: Message | Note) -> None:
         """Show `message` now."""
@@ -150,19 +160,26 @@ class MessageLine(_Striped):
         self._more.setVisible(bool(details))
         self._more.setChecked(False)
         self._details.setVisible(False)
-        if self._colours is not None:
-            self.set_stripe(self._colours.level(message.level))
+        self._colour()
+
+    def _colour(self) -> None:
+        if self._colours is not None and self._messages:
+            self.set_stripe(self._colours.level(self._messages[-1].level))
 
 
 class Question(_Striped):
-    """Asks before something that takes work away, where it was asked for; not there without a question."""
+    """Asks before something that takes work away, where it was asked for; not there without a question.
+
+    The keys go to "Cancel" while it asks, and back to where they were; Escape cancels too.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._action: Callable[[], object] | None = None
+        self._before: QWidget | None = None  # had the keys
         self._text = wrapped_label()
         self._yes = button("", "", self._do)
-        self._no = button("Cancel", "Leave everything as it is", self.hide)
+        self._no = button("Cancel", "Leave everything as it is (Escape)", self.cancel)
         row = QHBoxLayout()
         row.addStretch()
         row.addWidget(self._yes)
@@ -183,11 +200,32 @@ class Question(_Striped):
         self._yes.setText(yes)
         self._yes.setToolTip(text)
         self._action = action
+        if not self.isVisible():
+            self._before = QApplication.focusWidget()
         self.show()
         self._no.setFocus()
 
+    def cancel(self) -> None:
+        """Forget the question."""
+        self._action = None
+        self._leave()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Cancel on Escape."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.cancel()
+        else:
+            super().keyPressEvent(event)
+
     def _do(self) -> None:
-        self.hide()
         action, self._action = self._action, None
+        self._leave()
         if action is not None:
             action()
+
+    def _leave(self) -> None:
+        before, self._before = self._before, None
+        if before is not None and (self._yes.hasFocus() or self._no.hasFocus()):
+            with suppress(RuntimeError):  # Qt has deleted it meanwhile
+                before.setFocus()
+        self.hide()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyqtgraph
 from qtpy.QtCore import QBuffer, QIODevice, QPoint, Qt
 from qtpy.QtGui import QImage, QPainter
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGraphicsView, QLabel, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import wrapped_label
 from napari_bcp.errors import PoolError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari_bcp.app.theme import Colours
 
 _LEFT: Final = 46  # pixels for the numbers at the left, so that plots above each other agree
+_BELOW: Final = 4  # pixels between marks, numbers and name of the lower axis
+_NUDGE: Final = 5  # pixels by which pyqtgraph puts the name of an axis out of its room
+_FEWEST_BARS: Final = 5  # that there is room for
 _SCALE: Final = 2  # pixels of a picture for a pixel of the screen
 _DRAWN: Final = 1000  # points of a line
 
@@ -38,22 +41,40 @@ class Line:
     fill: bool = False
 
 
+class _WholeAxis(pyqtgraph.AxisItem):  # type: ignore[misc]
+    """An axis of things that are counted: no mark stands between two of them."""
+
+    def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:
+        """Return distances of large and small marks, and where they begin."""
+        found = [(round(distance), start) for distance, start in super().tickSpacing(minVal, maxVal, size)]
+        return [(distance, start) for distance, start in found if distance] or [(1, 0)]
+
+
 class Plot(QWidget):
     """A titled plot with its legend beside the title.
 
     title : what is shown;  tip : what it means;  span : fixed limits of y, or None to fit what there is
+    counted : axes on which there are whole numbers only: "x", "y" or "xy"
     """
 
     def __init__(
-        self, title: str, tip: str, x_name: str, span: tuple[float, float] | None = None, height: int = 130
+        self,
+        title: str,
+        tip: str,
+        x_name: str,
+        span: tuple[float, float] | None = None,
+        height: int = 130,
+        counted: str = "",
     ) -> None:
         super().__init__()
         self._title, self._span = title, span
         self._x_name = x_name
+        self._label_colour = ""
         self._lines: tuple[Line, ...] = ()
         self._heading: QLabel = wrapped_label(title)
         self._heading.setToolTip(tip)
-        self._plot = pyqtgraph.PlotWidget(background=None)
+        axes = {side: _WholeAxis(side) for way, side in (("x", "bottom"), ("y", "left")) if way in counted}
+        self._plot = pyqtgraph.PlotWidget(background=None, axisItems=axes)
         self._plot.setFixedHeight(height)
         self._plot.setToolTip(tip)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -62,6 +83,10 @@ class Plot(QWidget):
         item.setMouseEnabled(False, False)
         item.hideButtons()
         item.getAxis("left").setWidth(_LEFT)
+        item.getAxis("bottom").setHeight(2 * self.fontMetrics().height() + _BELOW)
+        item.setContentsMargins(0, 0, 0, _NUDGE)
+        for side in ("left", "bottom"):
+            item.getAxis(side).enableAutoSIPrefix(False)  # "days (x0.001)" is nothing to read
         item.showGrid(x=False, y=True, alpha=0.15)
         if span is not None:
             item.setYRange(*span, padding=0.02)
@@ -77,7 +102,19 @@ class Plot(QWidget):
         for side in ("left", "bottom"):
             item.getAxis(side).setPen(colours.dim)
             item.getAxis(side).setTextPen(colours.dim)
+        self._label_colour = colours.dim
         item.setLabel("bottom", self._x_name, color=colours.dim)
+
+    @property
+    def x_name(self) -> str:
+        """What the lower axis shows."""
+        return self._x_name
+
+    def name_x(self, name: str) -> None:
+        """Say what the lower axis shows now."""
+        if name != self._x_name:
+            self._x_name = name
+            self._plot.getPlotItem().setLabel("bottom", name, color=self._label_colour)
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -120,7 +157,11 @@ class Plot(QWidget):
                     x=list(range(1, len(values) + 1)), height=list(values), width=0.7, brush=colour, pen=None
                 )
             )
-        item.enableAutoRange()
+        # From 0, where bars begin, also if all of them are empty; a few bars stay as narrow as many.
+        item.setYRange(0, max(values, default=0) or 1, padding=0.05)
+        item.setXRange(0.4, max(len(values), _FEWEST_BARS) + 0.6, padding=0)
+        few = [(float(place), str(place)) for place in range(1, len(values) + 1)]
+        item.getAxis("bottom").setTicks([few] if len(values) < _FEWEST_BARS else None)
         self._head()
 
     def _head(self) -> None:
@@ -138,18 +179,29 @@ def _thinned(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(values[::-step][::-1])
 
 
-def save_picture(widget: QWidget, path: str | Path, background: str) -> None:
+def _restyle(widget: QWidget, style: str) -> None:
+    widget.setStyleSheet(style)
+    for view in widget.findChildren(QGraphicsView):
+        view.resetCachedContent()  # plots remember their background
+
+
+def save_picture(widget: QWidget, path: str | Path, background: str, text: str) -> None:
     """Write what `widget` shows as a PNG, twice as fine as on the screen.
 
-    background : colour of the paper, #rrggbb
+    background, text : colours of paper and words, #rrggbb, in place of those of the window's theme
     Raises PoolError if the file cannot be written.
     """
     image = QImage(widget.size() * _SCALE, QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(_SCALE)
     image.fill(background)
-    painter = QPainter(image)
-    widget.render(painter, QPoint(0, 0))
-    painter.end()
+    style = widget.styleSheet()
+    try:
+        _restyle(widget, f"QWidget {{ background-color: {background}; color: {text}; }}")
+        painter = QPainter(image)
+        widget.render(painter, QPoint(0, 0))
+        painter.end()
+    finally:
+        _restyle(widget, style)
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     image.save(buffer, "PNG")  # type: ignore[call-overload]

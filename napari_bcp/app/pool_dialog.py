@@ -21,12 +21,13 @@ from qtpy.QtWidgets import (
 from napari_bcp.app.parts import button, wrapped_label
 from napari_bcp.errors import SettingError
 from napari_bcp.scans import ClassSpec
-from napari_bcp.scans.classes import default_colour
+from napari_bcp.scans.classes import default_colour, read_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WIDTH: Final = 480
+_CLASS_FILES: Final = (".json", ".txt")
 
 
 class PoolDialog(QDialog):
@@ -95,12 +96,17 @@ class PoolDialog(QDialog):
         return _folder(self.place.text())
 
     def class_specs(self) -> Path | list[ClassSpec] | None:
-        """Return a file of classes, the classes named, or None. Raises SettingError for a name that is none."""
+        """Return a file of classes, the classes named, or None.
+
+        Raises SettingError for a name that is none and for a file that is not there.
+        """
         text = self.classes.text().strip()
         if not text:
             return None
-        if _folder(text).is_file():
+        if _is(Path.is_file, _folder(text)):
             return _folder(text)
+        if "," not in text and ("/" in text or text.lower().endswith(_CLASS_FILES)):
+            raise SettingError(f"There is no file of classes at {text}.")
         names = [name.strip() for name in text.split(",") if name.strip()]
         if len({name.lower() for name in names}) < len(names):
             raise SettingError("Two classes have the same name; give every class its own.")
@@ -127,16 +133,21 @@ class PoolDialog(QDialog):
             return ""
         images, labels = self.folders()
         for what, folder in (("scans", images), ("masks", labels)):
-            if folder is not None and not folder.is_dir():
+            if folder is not None and not _is(Path.is_dir, folder):
                 return f"There is no folder of {what} at {folder}."
         if self._extend:
             return ""
         if not self.place.text().strip():
             return "Name a folder for the pool."
-        if (self.pool_folder() / "pool.sqlite").exists():
-            return f"{self.pool_folder()} is a pool already: open it, or choose another folder."
+        place = self.pool_folder()
+        if _is(Path.exists, place / "pool.sqlite"):
+            return f"{place} is a pool already: open it, or choose another folder."
+        if _is(Path.is_file, place):
+            return f"{place} is a file: name a folder for the pool."
         try:
-            self.class_specs()
+            classes = self.class_specs()
+            if isinstance(classes, Path):
+                read_classes(classes)
         except SettingError as error:
             return str(error)
         return ""
@@ -152,7 +163,8 @@ class PoolDialog(QDialog):
         self._placed(self.place.text())
 
     def _browse_classes(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "File of classes", self.images.text(), "Classes (*.json *.txt)")
+        kinds = " ".join(f"*{ending}" for ending in _CLASS_FILES)
+        path, _ = QFileDialog.getOpenFileName(self, "File of classes", self.images.text(), f"Classes ({kinds})")
         if path:
             self.classes.setText(path)
 
@@ -178,4 +190,16 @@ def _with_browser(line: QLineEdit, browse: Callable[[], None]) -> QWidget:
 
 
 def _folder(text: str) -> Path:
-    return Path(text.strip()).expanduser()
+    path = Path(text.strip())
+    try:
+        return path.expanduser()
+    except RuntimeError:  # "~a" while somebody types, and there is no user of that name
+        return path
+
+
+def _is(question: Callable[[Path], bool], path: Path) -> bool:
+    """Return the answer of a path, "no" where the disk gives none: closed folders, endless names."""
+    try:
+        return question(path)
+    except (OSError, ValueError):
+        return False

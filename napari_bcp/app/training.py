@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 Phase = Literal["idle", "starting", "preparing", "training", "paused", "stopping", "failed"]
 
 _MOST_POINTS: Final = 4000
-"""Points of a curve that are kept; beyond it every other one is forgotten."""
+"""Points of a curve that are kept; beyond it every other one is forgotten, and fewer are added."""
 _REST_S: Final = 5.0  # for a child to save when the window closes; it goes on saving by itself after that
 
 
 @dataclass
 class Curves:
-    """What a run has reported: losses and agreements by step, Dice on held-out cases by step and class value."""
+    """What a run has reported: losses and agreements by step, Dice on held-out cases by step and class value.
+
+    every : steps from one point to the next; the last one is the newest in any case
+    """
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     agreements: list[float | None] = field(default_factory=list)
     dice: list[tuple[int, dict[int, float]]] = field(default_factory=list)
+    every: int = 1
 
     def add(self, event: Event) -> None:
         """Take in what an event tells; most tell nothing."""
@@ -38,14 +42,19 @@ class Curves:
         if event.kind != "step":
             return
         if self.steps and event.step <= self.steps[-1]:  # a run that goes on from an older checkpoint
-            kept = bisect_left(self.steps, event.step)
-            del self.steps[kept:], self.losses[kept:], self.agreements[kept:]
+            self._forget(slice(bisect_left(self.steps, event.step), None))
             self.dice = [one for one in self.dice if one[0] < event.step]
-        if len(self.steps) >= _MOST_POINTS:
-            del self.steps[::2], self.losses[::2], self.agreements[::2]
+        if len(self.steps) > 1 and self.steps[-1] - self.steps[-2] < self.every:
+            self._forget(slice(-1, None))
+        elif len(self.steps) >= _MOST_POINTS:
+            self._forget(slice(1, None, 2))
+            self.every *= 2
         self.steps.append(event.step)
         self.losses.append(event.loss)
         self.agreements.append(event.agreement)
+
+    def _forget(self, part: slice) -> None:
+        del self.steps[part], self.losses[part], self.agreements[part]
 
 
 @dataclass

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def duration(seconds: float) -> str:
     """Return a length of time as one or two words: 40 s, 4 min, 1 h 20 min, 3 days."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
+    if round(seconds) < 60:
         return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
     hours, rest = divmod(minutes, 60)
     if hours >= 48:
         return f"{round(hours / 24)} days"
@@ -34,14 +34,23 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def moment(time: str, now: datetime) -> str:
-    """Return a UTC time of the pool in the reader's time zone: the clock if it is today, else the day."""
+    """Return a UTC time of the pool in the reader's time zone: the clock if it is today, else the day or the month."""
     try:
         there = datetime.fromisoformat(time).astimezone(now.tzinfo)
     except ValueError:
         return time
     if there.date() == now.date():
         return f"{there:%H:%M}"
-    return f"{there.day} {there:%b}" if there.year == now.year else f"{there:%Y-%m-%d}"
+    return f"{there.day} {there:%b}" if there.year == now.year else f"{there:%b %Y}"
+
+
+def full_moment(time: str, now: datetime) -> str:
+    """Return the same with day and clock: 1 Mar 2026, 09:05."""
+    try:
+        there = datetime.fromisoformat(time).astimezone(now.tzinfo)
+    except ValueError:
+        return time
+    return f"{there.day} {there:%b %Y, %H:%M}"
 
 
 @lru_cache(maxsize=1 << 15)  # a cohort is sorted again and again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from os import SEEK_END
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class RunLog:
             return
         try:
             if self._file is None:
+                torn = _ends_torn(self._path)
                 self._file = self._path.open("a", encoding="utf-8")
+                self._file.write("\n" if torn else "")
             self._file.write(event.model_dump_json(exclude_none=True) + "\n")
             self._lines += 1
             if self._lines % _FLUSH_EVERY == 0 or event.kind != "step":
@@ -45,3 +48,12 @@ class RunLog:
         if file is not None:
             with suppress(OSError):
                 file.close()
+
+
+def _ends_torn(path: Path) -> bool:
+    """Say whether a crash has cut the last line."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, SEEK_END)
+        return file.read(1) != b"\n"

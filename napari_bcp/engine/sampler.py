@@ -64,7 +64,7 @@ class Sampler:
         self.labelled, self.unlabelled = Deck(), Deck()
         self._files: dict[str, CaseFiles] = {}
         self._fetch = fetch
-        self.failed: str | None = None  # the case whose fetching raised
+        self.failed: CaseFiles | None = None  # the case whose fetching raised
         self._open: OrderedDict[tuple[str, bool], Prepared] = OrderedDict()
 
     def set_cases(self, labelled: list[CaseFiles], unlabelled: list[CaseFiles]) -> None:
@@ -185,7 +185,7 @@ class Sampler:
         files = self._files[name]
         key = (name, files.mask is not None)
         if key not in self._open:
-            self.failed = name
+            self.failed = files
             self._open[key] = self._fetch(files)
             self.failed = None
             while len(self._open) > self.keep:

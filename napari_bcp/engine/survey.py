@@ -11,7 +11,7 @@ from napari_bcp.events import CaseUnusable, Event, Progress
 from napari_bcp.scans import read_mask, read_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import torch
 
@@ -22,9 +22,9 @@ _ENOUGH = 20  # labelled scans: more tell no more
 
 
 def plan_for(
-    source: CaseSource, classes: Sequence[int], config: TrainConfig, device: torch.device
-) -> Generator[Event, None, Plan]:
-    """Measure the cohort and derive a plan; a generator of events whose return value is the plan.
+    source: CaseSource, classes: Sequence[int], config: TrainConfig, device: torch.device, stop: Callable[[], bool]
+) -> Generator[Event, None, Plan | None]:
+    """Measure the cohort and derive a plan; a generator of events that returns it, or None when `stop` said so.
 
     classes : the pool's class values without background, one at least
     Raises TrainingError when no labelled case can be read, SettingError when settings contradict each other.
@@ -33,6 +33,8 @@ def plan_for(
     survey = Survey()
     for done, case in enumerate(labelled):
         yield Progress(task="measuring labelled scans", done=done, total=len(labelled), case=case.name)
+        if stop():
+            return None
         assert case.mask is not None  # noqa: S101 - the case is labelled
         try:
             scan = read_scan(case.scan)

@@ -6,6 +6,7 @@ closes it; what was learnt is saved in each case.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from napari_bcp.engine.predict import arithmetic, memory_format
 from napari_bcp.engine.sampler import Sampler
 from napari_bcp.engine.state import State, new_optimiser, new_state
 from napari_bcp.engine.survey import plan_for
-from napari_bcp.errors import BcpError, DeviceError, ScanAwayError, TrainingError
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, TrainingError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
 from napari_bcp.method import decide, draw_boxes, keep_mask, learning_rate, mixed_loss, paste, update_teacher
 from napari_bcp.method.losses import get_loss
@@ -95,7 +96,10 @@ def train(
     log = RunLog(folder)
     try:
         if plan is None:
-            plan = yield from plan_for(source, classes, config, device)
+            plan = yield from plan_for(source, classes, config, device, stop)
+            if plan is None:
+                yield Finished(reason="stopped")
+                return
         state = new_state(plan, config, device)
         if resume:
             state.restore(checkpoint.load_newest(folder), device)
@@ -144,7 +148,7 @@ class _Loop:
         self.loss = get_loss(config.loss)
         self.bfloat16 = plan.bfloat16_on(device)
         self.form = memory_format(plan, config.channels_last)
-        self.dropped: set[str] = set()
+        self.dropped: set[CaseFiles] = set()
         self.held_out: list[CaseFiles] = []
         self.waiting: list[CaseFiles] = []  # unlabelled cases that are not prepared yet
         self.ready: list[CaseFiles] = []
@@ -179,6 +183,7 @@ class _Loop:
                     reason = "stopped"
                     break
                 step_started = time.monotonic()
+                self._check_folder()
                 yield from self._refresh()
                 if self.stop():
                     continue
@@ -239,7 +244,7 @@ class _Loop:
         if revision == self.revision:
             return
         self.revision = revision
-        labelled = [c for c in self.source.labelled() if c.name not in self.dropped]
+        labelled = [c for c in self.source.labelled() if c not in self.dropped]
         known = set(self.sampler.labelled.names)
         usable = []
         for i, case in enumerate(labelled):
@@ -252,7 +257,7 @@ class _Loop:
                 yield bad
             if self.stop():
                 break
-        if first:
+        if first and not self.stop():  # else not all of them may have been looked at
             self.held_out = self._choose_held_out(usable)
             names = [c.name for c in self.held_out]
             if names != self.state.held_out:  # another set, another scale: no earlier network is the best on it
@@ -264,7 +269,7 @@ class _Loop:
             raise TrainingError(
                 "No labelled case can be used for training; accept at least one mask with 'napari-bcp accept'."
             )
-        unlabelled = [c for c in self.source.unlabelled() if c.name not in self.dropped]
+        unlabelled = [c for c in self.source.unlabelled() if c not in self.dropped]
         ready = {c.name for c in self.ready}
         self.ready = [c for c in unlabelled if c.name in ready]
         self.waiting = [c for c in unlabelled if c.name not in ready]
@@ -282,7 +287,7 @@ class _Loop:
         try:
             self.cache.get(case)
         except (BcpError, OSError) as error:
-            self.dropped.add(case.name)
+            self.dropped.add(case)
             return CaseUnusable(case=case.name, reason=str(error), lasting=_lasting(error))
         self.prepared.add(case)
         return None
@@ -294,7 +299,7 @@ class _Loop:
             raise error
         self.sampler.failed = None
         self.dropped.add(case)
-        yield CaseUnusable(case=case, reason=str(error), lasting=_lasting(error))
+        yield CaseUnusable(case=case.name, reason=str(error), lasting=_lasting(error))
         self.revision = None
         yield from self._refresh()
 
@@ -488,7 +493,13 @@ class _Loop:
         network = self.state.teacher if self._in_use() == "teacher" else self.state.student
         return Model(network, self.plan, self.config, self.device, self.folder.name, self.state.step)
 
+    def _check_folder(self) -> None:
+        """Raise CheckpointError when the run's folder is gone: saving would make it anew, perhaps on another disk."""
+        if not os.path.isdir(self.folder):
+            raise CheckpointError(f"The folder {self.folder} is gone; bring it back, or begin a new run.")
+
     def _save(self, name: str = checkpoint.LAST) -> Saved:
+        self._check_folder()
         path = self.folder / name
         checkpoint.save(
             path,

@@ -7,6 +7,7 @@ because the window was closed or killed, it saves and ends.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,12 +20,13 @@ import psutil
 import torch
 
 from napari_bcp.config import make_config
+from napari_bcp.engine.cache import CaseFiles
 from napari_bcp.engine.device import available_cores, out_of_memory, pick_device
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.train import Budget, train
-from napari_bcp.errors import BcpError, CheckpointError, ScanAwayError, ScanError
-from napari_bcp.events import CaseUnusable, Event, Finished, Note, Paused, Progress, Resumed, Vitals
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, ScanError
+from napari_bcp.events import CaseUnusable, Event, Finished, Note, Paused, Planned, Progress, Resumed, Vitals
 from napari_bcp.pool.runs import BEST
 from napari_bcp.worker.desk import Desk
 from napari_bcp.worker.messages import (
@@ -61,6 +63,7 @@ def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # whatever prints shall not come between the messages
     desk = Desk()
+    signal.signal(signal.SIGTERM, lambda *_: desk.take(Quit()))  # the session ends, or the computer
     threading.Thread(target=_listen, args=(desk,), daemon=True).start()
     with suppress(BrokenPipeError):  # nobody is left to tell
         _serve(desk, lambda report: _write(out, encode(report)))
@@ -80,8 +83,10 @@ def _serve(desk: Desk, send: Callable[[Report], None]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the window must hear of it
             traceback.print_exc()
             what = " ".join("".join(traceback.format_exception_only(error)).split())
-            hint = "close other programs" if out_of_memory(error) else "the log below says where"
-            send(Failed(text=f"Something unexpected went wrong ({what}); {hint}.", error=type(error).__name__))
+            text = f"Something unexpected went wrong ({what}); the log below says where."
+            if out_of_memory(error):
+                text = "The memory ran out; close other programs and try again."
+            send(Failed(text=text, error=type(error).__name__))
         finally:
             events.close()
         send(Ended(job=job.kind))
@@ -89,6 +94,15 @@ def _serve(desk: Desk, send: Callable[[Report], None]) -> None:
 
 def _listen(desk: Desk) -> None:
     """Hand commands to the desk until the input ends; then see to it that the process ends, too."""
+    try:
+        _read(desk)
+    finally:  # whatever happened: nobody can be heard any more
+        desk.take(Quit())
+        time.sleep(_PATIENCE_S)
+        os._exit(3)
+
+
+def _read(desk: Desk) -> None:
     rest = b""
     while chunk := os.read(0, 1 << 16):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -99,9 +113,6 @@ def _listen(desk: Desk) -> None:
                 sys.stderr.write(f"A command was passed over: {error}\n")
         if len(rest) > _LINE_LIMIT:
             break
-    desk.take(Quit())
-    time.sleep(_PATIENCE_S)
-    os._exit(3)
 
 
 def _write(out: int, line: bytes) -> None:
@@ -130,7 +141,7 @@ def _train(job: Train, desk: Desk) -> Generator[Event, None, None]:
     finished: Finished | None = None
     yield between.vitals(str(device), threads)
     events = train(
-        desk,
+        _Source(desk),
         Path(job.run),
         Path(job.cache),
         plan,
@@ -150,6 +161,8 @@ def _train(job: Train, desk: Desk) -> Generator[Event, None, None]:
             if isinstance(event, Finished):
                 finished = event
             yield event
+            if isinstance(event, Progress | Planned):  # it prepares; later `between` looks after pauses
+                yield from between.rest()
     finally:
         events.close()
     if finished is not None and finished.reason == "budget":
@@ -171,6 +184,29 @@ def _predict(job: Predict, desk: Desk) -> Generator[Event, None, None]:
     yield Finished(reason="stopped" if desk.stopping() else "done", step=model.step)
 
 
+class _Source:
+    """The cases that the desk knows, as training asks for them, see `napari_bcp.engine.sources`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def revision(self) -> int:
+        """Return a number that changes with the cases."""
+        return self._desk.revision()
+
+    def labelled(self) -> list[CaseFiles]:
+        """Return the cases with a mask."""
+        return [CaseFiles(c.name, Path(c.scan), Path(c.mask)) for c in self._desk.cases() if c.mask is not None]
+
+    def unlabelled(self) -> list[CaseFiles]:
+        """Return the cases without one."""
+        return [CaseFiles(c.name, Path(c.scan)) for c in self._desk.cases() if c.mask is None]
+
+    def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
+        """Return shape and spacing of every case."""
+        return [(c.shape, c.spacing) for c in self._desk.cases() if c.shape and c.spacing]
+
+
 class _Maker:
     """Makes maps and reports them; a case that cannot be read is reported and left out."""
 
@@ -186,6 +222,10 @@ class _Maker:
         except ScanError as error:
             self._desk.drop(name)
             yield CaseUnusable(case=name, reason=str(error), lasting=not isinstance(error, ScanAwayError))
+            return
+        except DeviceError as error:  # too large a scan for the memory that is left; training goes on
+            self._desk.give_up(name, model.run)
+            yield Note(text=f"The map of {name} could not be made: {error}", case=name)
             return
         except OSError as error:
             self._desk.made(name, model.run, model.step)  # not again and again
@@ -232,21 +272,29 @@ class _Between:
             self._first_step = model.step - 1
         if time.monotonic() - self._told > _VITALS_S:
             yield self.vitals()
-        yield from self._asked(model)
-        if desk.paused:
-            yield Paused(step=model.step)
-            begun = time.monotonic()
-            while desk.paused:
-                desk.wait(_PAUSE_S)
-                yield from self._asked(model)
-            self._budget.pause(time.monotonic() - begun)
-            yield Resumed(step=model.step)
+        if model.step >= _FIRST_MAP:
+            yield from self._asked(model)
+        yield from self.rest(model)
         steps = model.step - self._first_step
         passed = time.monotonic() - self._begun - self._budget.paused
         if steps >= _FIRST_MAP and self._maker.spent < self._share * passed and not desk.stopping():
             due = desk.next_map(model.run, model.step, replace=self._budget.share(steps) >= _REPLACE_FROM)
             if due is not None:
                 yield from self._maker.one(model, *due)
+
+    def rest(self, model: Model | None = None) -> Iterator[Event]:
+        """Do nothing while told to pause, except maps that somebody asks for, once there is a network."""
+        desk, step = self._desk, 0 if model is None else model.step
+        if not desk.paused:
+            return
+        yield Paused(step=step)
+        begun = time.monotonic()
+        while desk.paused:
+            desk.wait(_PAUSE_S, maps=model is not None)
+            if model is not None:
+                yield from self._asked(model)
+        self._budget.pause(time.monotonic() - begun)
+        yield Resumed(step=step)
 
     def _asked(self, model: Model) -> Iterator[Event]:
         while not self._desk.stopping() and (asked := self._desk.wanted()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from pathlib import Path
@@ -22,7 +23,6 @@ from napari_bcp.worker.messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_bcp.engine.cache import CaseFiles
     from napari_bcp.worker.messages import CaseInfo, Command
 
 FRESH_STEPS: Final = 20
@@ -30,14 +30,11 @@ FRESH_STEPS: Final = 20
 
 
 class Desk:
-    """Jobs, cases and wishes. `take` may be called from any thread; it never waits for work.
-
-    A source of training cases, see `napari_bcp.engine.sources`.
-    """
+    """Jobs, cases and wishes. `take` may be called from any thread; it never waits for work."""
 
     def __init__(self) -> None:
         self._news = threading.Condition()
-        self._jobs: deque[Train | Predict] = deque()
+        self._jobs: deque[tuple[Train | Predict, list[Command]]] = deque()  # with what was told about each
         self._cases: dict[str, CaseInfo] = {}
         self._revision = 0
         self._maps: dict[str, tuple[str, int]] = {}  # run and step of each case's newest map
@@ -45,7 +42,6 @@ class Desk:
         self._attend = Attend()
         self._turn = 0
         self._stop = self._quit = self._paused = False
-        self._later: list[Command] = []  # what was told about a job that has not begun
 
     # -- told -------------------------------------------------------------------------------------------------
 
@@ -53,11 +49,11 @@ class Desk:
         """Take a command in."""
         with self._news:
             if isinstance(command, Train | Predict):
-                self._jobs.append(command)
+                self._jobs.append((command, []))
             elif isinstance(command, Quit):
                 self._stop = self._quit = True
-            elif self._jobs:
-                self._later.append(command)
+            elif self._jobs:  # about the newest job, which has not begun
+                self._jobs[-1][1].append(command)
             else:
                 self._heed(command)
             self._news.notify_all()
@@ -95,16 +91,14 @@ class Desk:
             self._news.wait_for(lambda: self._jobs or self._quit)
             if self._quit:
                 return None
-            job = self._jobs.popleft()
+            job, told = self._jobs.popleft()
             self._stop = self._paused = False
             self._cases.clear()
             self._maps.clear()
             self._wanted.clear()
             self._change(job.cases, ())
-            if not self._jobs:
-                later, self._later = self._later, []
-                for command in later:
-                    self._heed(command)
+            for command in told:
+                self._heed(command)
             return job
 
     def stopping(self) -> bool:
@@ -116,10 +110,13 @@ class Desk:
         """Whether the training shall rest."""
         return self._paused and not self.stopping()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until something new is told, at most for `seconds`."""
+    def wait(self, seconds: float, *, maps: bool) -> None:
+        """Wait while paused until something new is told, at most for `seconds`.
+
+        maps : return at once if somebody waits for one
+        """
         with self._news:
-            if not self._wanted and self.paused:
+            if self.paused and not (maps and self._wanted):
                 self._news.wait(seconds)
 
     # -- maps -------------------------------------------------------------------------------------------------
@@ -171,6 +168,10 @@ class Desk:
         with self._news:
             self._maps[name] = (run, step)
 
+    def give_up(self, name: str, run: str) -> None:
+        """Note that a map cannot be made by this run; it is tried again at the end only, or when it is asked for."""
+        self.made(name, run, sys.maxsize)
+
     def drop(self, name: str) -> None:
         """Leave a case out that cannot be read."""
         with self._news:
@@ -184,31 +185,13 @@ class Desk:
             order = dict.fromkeys([*first, *names])
             return [(name, Path(self._cases[name].scan)) for name in order]
 
-    # -- a source of training cases ---------------------------------------------------------------------------
+    # -- cases ------------------------------------------------------------------------------------------------
 
     def revision(self) -> int:
         """Return a number that changes with the cases."""
         return self._revision
 
-    def labelled(self) -> list[CaseFiles]:
-        """Return the cases with a mask."""
-        return self._files(with_mask=True)
-
-    def unlabelled(self) -> list[CaseFiles]:
-        """Return the cases without one."""
-        return self._files(with_mask=False)
-
-    def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
-        """Return shape and spacing of every case."""
+    def cases(self) -> list[CaseInfo]:
+        """Return the cases that take part."""
         with self._news:
-            return [(c.shape, c.spacing) for c in self._cases.values() if c.shape and c.spacing]
-
-    def _files(self, with_mask: bool) -> list[CaseFiles]:
-        from napari_bcp.engine.cache import CaseFiles  # the parent's side loads this module without the engine
-
-        with self._news:
-            return [
-                CaseFiles(c.name, Path(c.scan), None if c.mask is None else Path(c.mask))
-                for c in self._cases.values()
-                if (c.mask is not None) == with_mask
-            ]
+            return list(self._cases.values())

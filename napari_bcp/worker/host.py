@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COMMAND: Final = (sys.executable, "-m", "napari_bcp.worker")
 _LOG_LINES: Final = 200
 _LOG_SHOWN: Final = 40
+_LOG_WIDTH: Final = 4096  # bytes; what ends no line, such as a progress bar, is cut
+_LOG_REST_S: Final = 1.0  # for what it wrote last, which tells why it ended; its own children may keep the pipe open
 
 
 class Worker:
@@ -111,9 +113,11 @@ class Worker:
                 self._log.append(f"A report was passed over: {error}")
         pipe.close()
         self._process.wait()
+        self._threads[-1].join(_LOG_REST_S)
         self._ended.set()
+        self._outbox.put(None)  # nobody reads commands any more
 
     def _keep_log(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
+        while line := pipe.readline(_LOG_WIDTH):
             self._log.append(line.decode(errors="replace").rstrip())
         pipe.close()

@@ -108,7 +108,7 @@ class Attend(_Message):
 
 
 class PredictNow(_Message):
-    """Make the map of a case before the next step."""
+    """Make the map of a case before the next step, or as soon as the network has learnt anything at all."""
 
     kind: Literal["predict now"] = "predict now"
     name: str

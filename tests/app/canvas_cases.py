@@ -69,19 +69,20 @@ class HandMadeCase:
         return entropy(self.probabilities)
 
     def islands(self):
-        return removed_islands(self.probabilities, self.values(), self.labels, self.spacing_zyx)
+        return removed_islands(self.probabilities, self.values(), self.edits.settled, self.spacing_zyx)
 
     def worth_a_look(self, axis):
         names = {one.value: one.name for one in self.classes}
-        return slices_worth_a_look(self.probabilities, self.labels, axis, values=self.values(), names=names)
+        return slices_worth_a_look(self.probabilities, self.edits.settled, axis, values=self.values(), names=names)
 
     def changes(self):
         return differences(self.proposal, self.labels)
 
     def set_threshold(self, value, level, final):
         self.thresholds.append((value, level, final))
+        self.edits.preview("move border", threshold(self.edits.settled, self.probability(value), value, level))
         if final:
-            self.edits.apply("threshold", threshold(self.labels, self.probability(value), value, level))
+            self.edits.settle()
 
     # what `edit_current` may be asked for: new labels, nothing else is touched
 
@@ -124,7 +125,12 @@ class HandMadeSession:
 
     def edit_current(self, operation, *arguments):
         self.done.append((operation, *arguments))
-        self.current.edits.apply(operation, getattr(self.current, operation)(*arguments))
+        self.current.edits.apply(operation.replace("_", " "), getattr(self.current, operation)(*arguments))
+
+    def be_busy(self, what):
+        """Say that something is being done with the open case."""
+        self.busy = what
+        self.busy_changed.emit()
 
     def change(self, **facts):
         """Change the status of the open case, as accepting and reopening do."""

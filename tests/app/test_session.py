@@ -248,6 +248,30 @@ def test_a_pool_folder_that_vanishes_is_told_and_the_edit_stays_on_screen(quiet,
     assert case.editable
 
 
+def test_the_next_case_is_read_ahead_and_so_shown_at_once(quiet, pumped, opened):
+    session, _ = quiet
+    here = session.proposals[0].name
+    opened(here)
+    pumped(session, lambda: session._ahead is not None and session._ahead.name != here)
+    loading = []
+    session.case_loading.connect(loading.append)
+    session.next_case()
+    assert session.current.name == session._cohort.next_name(here)
+    assert not loading
+
+
+def test_a_case_that_was_read_ahead_and_changed_since_is_read_again(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    here = session.proposals[0].name
+    opened(here)
+    pumped(session, lambda: session._ahead is not None and session._ahead.name != here)
+    name = session._ahead.name
+    trainer.heard(made_map(phantom_pool, name, truth(name)))
+    pumped(session, lambda: session.pool.case(name).map is not None)
+    opened(name)
+    pumped(session, lambda: session.current.source == "pseudo-label")
+
+
 # -- verdicts -----------------------------------------------------------------------------------------------------
 
 

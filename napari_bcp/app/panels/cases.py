@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import QItemSelection, Qt
 from qtpy.QtGui import QAction, QKeySequence, QShortcut, QShowEvent
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
 from superqt import QFlowLayout, QLabeledDoubleSlider
 
-from napari_bcp.app.case_table import CaseTable, CaseTableModel
+from napari_bcp.app.case_table import COLUMNS, CaseTable, CaseTableModel
 from napari_bcp.app.listen import listen
 from napari_bcp.app.parts import MessageLine, Question, button, wrapped_label
 from napari_bcp.app.status_icons import status_icon
@@ -51,18 +52,19 @@ class CasesPanel(QWidget):
             f"Next ({NEXT_KEY})", f"Open the case that is proposed next (key {NEXT_KEY})", self._open_next
         )
         self._next_name = wrapped_label()
-        self._accept_all = _AcceptAbove(session, self._take_back_later)
+        self._accept_all = _AcceptAbove(session, self._accept)
         self._accept_button = button(
             "Accept all above…", "Accept every case at once whose expected quality is high", checkable=True
         )
         self._take_back = button("", "", self._take_accepted_back)
-        self._accepted: list[str] = []
+        self._accepted: frozenset[str] = frozenset()  # by the rule, the last time
+        self._accepting = False  # they are, and not all are yet
         self._actions = self._make_actions()
         self._lay_out()
 
         self._search.textChanged.connect(self._filter)
         self.table.selectionModel().selectionChanged.connect(self._show_selection)
-        self._accept_button.toggled.connect(self._accept_all.setVisible)
+        self._accept_button.toggled.connect(self._show_accept_all)
         self._accept_all.done.clicked.connect(self._accept_button.toggle)
         self._accept_all.cancel.clicked.connect(self._accept_button.toggle)
         for key, slot in ((NEXT_KEY, self._open_next), ("Ctrl+F", self._search.setFocus)):
@@ -117,6 +119,11 @@ class CasesPanel(QWidget):
             action.triggered.connect(slot)
             self.table.addAction(action)
             actions[text] = action
+        sorting = QMenu("Sort by", self.table)
+        for column, title in enumerate(COLUMNS):
+            action = sorting.addAction(title)
+            action.triggered.connect(partial(self.table.sort_by, column))
+        self.table.addAction(sorting.menuAction())
         self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         return actions
 
@@ -155,9 +162,9 @@ class CasesPanel(QWidget):
         self._search.clear()
         for chip in self._chips.values():
             chip.setChecked(False)
-        self._question.hide()
+        self._question.cancel()
         self._accept_button.setChecked(False)
-        self._take_back_later([])
+        self._accepted, self._accepting = frozenset(), False
         self._refresh(frozenset())
 
     def _refresh(self, names: frozenset[str]) -> None:
@@ -169,22 +176,30 @@ class CasesPanel(QWidget):
         self._accept_button.setEnabled(bool(counts["predicted"]))
         if self._accept_all.isVisible():
             self._accept_all.count()
+        if self._accepted <= names:
+            self._accepting = False
+        self._show_take_back()
         self._show_next()
         self._show_selection()
 
     def _show_next(self) -> None:
-        proposals = self._session.proposals
-        self._next.setEnabled(bool(proposals))
-        if proposals:
-            text = f"<b>{escape(proposals[0].name)}</b> – {escape(proposals[0].reason)}"
+        proposals, current = self._session.proposals, self._session.current
+        here = "" if current is None else current.name
+        following = next((one for one in proposals if one.name != here), None)
+        self._next.setEnabled(following is not None)
+        if following is not None:
+            text = f"<b>{escape(following.name)}</b> – {escape(following.reason)}"
+        elif proposals:
+            text = f"Nothing is proposed beside {escape(here)}, which is open."
         elif self._session.cases:
-            text = "Nothing is proposed: train, so that there are maps to review."
+            text = "Nothing is proposed: every case is accepted or left out."
         else:
             text = ""
         self._next_name.setText(text)
 
     def _show_opened(self) -> None:
         """Select the open case, so that table and canvas agree."""
+        self._show_next()
         current = self._session.current
         if current is not None and [case.name for case in self.table.selected()] != [current.name]:
             self.table.select([current.name])
@@ -223,7 +238,7 @@ class CasesPanel(QWidget):
             self._open(cases[0].name)
 
     def _open_next(self) -> None:
-        if self._session.proposals:
+        if self._next.isEnabled():
             self._session.next_case()
 
     def _predict(self) -> None:
@@ -243,45 +258,57 @@ class CasesPanel(QWidget):
     def _reset(self) -> None:
         names = set(self._names("reset", but="unlabelled"))
         cases = [case for case in self.table.selected() if case.name in names]
-        lost = _what_is_put_aside(cases)
+        lost = _what_is_lost(cases)
         if not lost:
             self._do_reset(sorted(names))
             return
-        self._question.ask(
-            f"{lost} will be put aside. Accepted masks stay in the pool's folder; edits of drafts are gone.",
-            f"Put {counted(len(names), 'case')} back",
-            lambda: self._do_reset(sorted(names)),
-        )
+        self._question.ask(lost, f"Put {counted(len(names), 'case')} back", lambda: self._do_reset(sorted(names)))
 
-    def _do_reset(self, names: list[str]) -> None:
+    def _do_reset(self, names: Sequence[str]) -> None:
+        """Put cases back, but for those that have changed since it was asked so that they cannot be."""
+        found = [case for name in names if (case := self._model.case(name)) is not None]
+        names = [case.name for case in found if case.status in TRANSITIONS["reset"] and case.status != "unlabelled"]
         if names:
             self._session.reset(names)
 
-    def _take_back_later(self, names: Sequence[str]) -> None:
-        """Offer to undo the acceptance of `names`."""
-        self._accepted = list(names)
-        self._take_back.setVisible(bool(names))
-        self._take_back.setText(f"Take {len(names):,} back")
-        self._take_back.setToolTip(
-            f"Make {counted(len(names), 'case')} unlabelled again that the rule accepted just now"
-        )
+    def _show_accept_all(self, shown: bool) -> None:
+        self._accept_all.setVisible(shown)
+        if shown:
+            self._accept_all.take_keys()
+
+    def _accept(self, quality: float) -> None:
+        """Accept cases by the rule; it goes on when this returns."""
+        self._accepting = True  # before: a session may be done at once
+        self._accepted = frozenset()
+        self._accepted = frozenset(self._session.accept_all_above(quality))
+        self._show_take_back()
+
+    def _by_rule(self) -> list[str]:
+        """Return those of the cases that the rule accepted the last time which nobody has touched since."""
+        found = [case for name in self._accepted if (case := self._model.case(name)) is not None]
+        return sorted(case.name for case in found if (case.status, case.mask_by) == ("accepted", "rule"))
+
+    def _show_take_back(self) -> None:
+        """Offer to undo what the rule accepted, once it has."""
+        number = len(self._accepted) if self._accepting else len(self._by_rule())
+        self._take_back.setVisible(bool(number))
+        self._take_back.setEnabled(not self._accepting)
+        self._take_back.setText(f"Take {number:,} back")
+        self._take_back.setToolTip(f"Make {counted(number, 'case')} unlabelled again that the rule accepted just now")
 
     def _take_accepted_back(self) -> None:
-        by_rule = [
-            name
-            for name in self._accepted
-            if (case := self._model.case(name)) is not None and (case.status, case.mask_by) == ("accepted", "rule")
-        ]
-        self._take_back_later([])
-        self._do_reset(by_rule)
+        names = self._by_rule()
+        self._accepted = frozenset()
+        self._show_take_back()
+        self._do_reset(names)
 
 
 class _AcceptAbove(QFrame):
     """How high the expected quality must be, and how many cases that concerns."""
 
-    def __init__(self, session: Session, accepted: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, session: Session, accept: Callable[[float], None]) -> None:
         super().__init__()
-        self._session, self._accepted = session, accepted
+        self._session, self._accept_above = session, accept
         self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self._slider.setRange(0.5, 1.0)
         self._slider.setDecimals(2)
@@ -315,22 +342,29 @@ class _AcceptAbove(QFrame):
         number = len(self._session.cases_above(self._slider.value()))
         predicted = Counter(case.status for case in self._session.cases)["predicted"]
         self._text.setText(
-            f"{number:,} of {counted(predicted, 'predicted case')}. Their pseudo-labels become masks, marked as "
-            "accepted by the rule, and training uses them as it uses yours."
+            f"{number:,} of {counted(predicted, 'predicted case')}. A pseudo-label that is accepted becomes a mask, "
+            'marked "rule", and training uses it as it uses yours.'
         )
         self.done.setText(f"Accept {counted(number, 'case')}" if number else "Accept none")
         self.done.setEnabled(bool(number))
 
+    def take_keys(self) -> None:
+        """Let the arrow keys move the slider."""
+        self._slider.setFocus()
+
     def _accept(self) -> None:
-        self._accepted(self._session.accept_all_above(self._slider.value()))
+        self._accept_above(self._slider.value())
 
 
-def _what_is_put_aside(cases: Sequence[Case]) -> str:
-    """Return which work of a person a reset takes away, or an empty text."""
+def _what_is_lost(cases: Sequence[Case]) -> str:
+    """Return which work a reset of these cases takes away, in a sentence for each kind of it, or an empty text."""
     statuses = Counter(case.status for case in cases)
-    parts = []
-    if statuses["draft"]:
-        parts.append(counted(statuses["draft"], "draft"))
-    if statuses["accepted"]:
-        parts.append(counted(statuses["accepted"], "accepted mask"))
-    return " and ".join(parts)
+    drafts, masks = statuses["draft"], statuses["accepted"]
+    which = f" of {cases[0].name}" if len(cases) == 1 else ""
+    sentences = []
+    if drafts:
+        sentences.append(f"{counted(drafts, 'draft')}{which} will be gone, with all edits.")
+    if masks:
+        stay = "stay" if masks > 1 else "stays"
+        sentences.append(f"{counted(masks, 'accepted mask')}{which} will be put aside and {stay} in the pool's folder.")
+    return " ".join(sentences)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_bcp.scans import ClassSpec
 
 _SHOWN: Final = ("accepted", "draft", "predicted", "unlabelled")
+_UNITS: Final = (("days", 86400), ("hours", 3600), ("minutes", 60))
 _PAUSE_MS: Final = 2000  # between two readings of the history while the pool changes
 
 
@@ -45,14 +46,17 @@ class ReportPanel(QWidget):
         self._data: ReportData | None = None
         self.message = MessageLine()
         self._summary = wrapped_label()
-        self._statuses = Plot("Cases", "How many cases had each status, from the pool's first day on", "days")
+        self._statuses = Plot("Cases", "How many cases had each status, since the pool was made", "", counted="y")
         self._dice = Plot(
             "Dice, pseudo-label against accepted mask",
             f"How much of the pseudo-labels was right as it was, by class; a point is the mean of {ROUND} masks",
             "masks accepted by hand",
             span=(0, 1),
+            counted="x",
         )
-        self._effort = Plot("Minutes by hand", "Time spent on each case, in the order of their acceptance", "case")
+        self._effort = Plot(
+            "Minutes by hand", "Time spent on each case, in the order of their acceptance", "case", counted="x"
+        )
         self._csv = button("Save table…", "Save a row for each mask that was accepted, as CSV", self._ask_csv)
         self._png = button("Save picture…", "Save the plots as PNG", self._ask_png)
         self._figures = QWidget()
@@ -100,7 +104,7 @@ class ReportPanel(QWidget):
         shown, paper = self._colours, colours_of("light")
         try:
             self.set_colours(paper)
-            save_picture(self._figures, path, "#ffffff")
+            save_picture(self._figures, path, "#ffffff", paper.text)
         finally:
             if shown is not None:
                 self.set_colours(shown)
@@ -139,6 +143,7 @@ class ReportPanel(QWidget):
             self._due.start()
 
     def _refresh_now(self) -> None:
+        self._take(None)  # figures of another pool are worse than none
         if self.isVisible():
             self.refresh()
 
@@ -149,7 +154,9 @@ class ReportPanel(QWidget):
         if colours is None:
             return
         self._summary.setText(_summary(data))
-        self._statuses.show_lines(_status_lines(data, colours) if data is not None else [])
+        unit, seconds = _unit(data)
+        self._statuses.name_x(f"{unit} since the pool was made")
+        self._statuses.show_lines(_status_lines(data, colours, seconds) if data is not None else [])
         lines = _dice_lines(data, self._session.classes) if data is not None else []
         self._dice.show_lines(lines)
         minutes = [one.minutes for one in data.efforts] if data is not None else []
@@ -203,14 +210,23 @@ def _dice_lines(data: ReportData, classes: Sequence[ClassSpec]) -> list[Line]:
     return lines
 
 
-def _status_lines(data: ReportData, colours: Colours) -> list[Line]:
-    """Return a line a status over days since the first event."""
-    if not data.statuses.times:
-        return []
+def _unit(data: ReportData | None) -> tuple[str, int]:
+    """Return in which unit the pool's age is told, and its seconds."""
+    age = _ages(data)[-1] if data is not None and data.statuses.times else 0.0
+    return next(((unit, seconds) for unit, seconds in _UNITS if age >= 2 * seconds), _UNITS[-1])
+
+
+def _ages(data: ReportData) -> list[float]:
+    """Return the seconds from the first point of the curve to each."""
     times = [datetime.fromisoformat(time).timestamp() for time in data.statuses.times]
-    days = [(time - times[0]) / 86400 for time in times]
+    return [time - times[0] for time in times]
+
+
+def _status_lines(data: ReportData, colours: Colours, unit: int) -> list[Line]:
+    """Return a line a status over the time since the first event, in units of so many seconds."""
+    ages = [age / unit for age in _ages(data)]
     return [
-        Line(status, status_colour(status, colours), days, data.statuses.counts[status])
+        Line(status, status_colour(status, colours), ages, data.statuses.counts[status])
         for status in _SHOWN
         if any(data.statuses.counts[status])
     ]

@@ -11,19 +11,12 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
-    QHeaderView,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QMenu,
     QPushButton,
     QScrollArea,
     QSlider,
     QStackedWidget,
-    QTabWidget,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -31,11 +24,11 @@ from superqt import QElidingLabel
 
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
-from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, swatch
+from napari_bcp.app.panels.review_lists import ReviewLists
+from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, holding, line_across, row_of, swatch
 from napari_bcp.app.parts import Question, button, wrapped_label
 from napari_bcp.app.status_icons import status_icon
 from napari_bcp.app.wording import counted, duration
-from napari_bcp.review.wording import millilitres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +37,6 @@ if TYPE_CHECKING:
     from napari_bcp.app.session import Session
     from napari_bcp.app.theme import Colours
     from napari_bcp.review.islands import Island
-    from napari_bcp.review.worst import SliceNote
 
 KEYS: Final = {
     "accept": ("Ctrl+Return", "Ctrl+Enter"),
@@ -53,6 +45,7 @@ KEYS: Final = {
     "reopen": ("Ctrl+B",),
     "revert": ("Ctrl+Shift+R",),
     "what changed": ("Ctrl+L",),
+    "outline": ("Ctrl+Shift+L",),
     "fill_holes": ("Ctrl+H",),
     "smooth": ("Ctrl+J",),
     "keep_largest": ("Ctrl+K",),
@@ -73,7 +66,7 @@ CLEAN_UPS: Final = (
 )
 _OVERLAYS: Final = ("Map", "Uncertainty", "Nothing")
 _USUAL_PERCENT: Final = 50
-_ADVICE_MS: Final = 1500  # after the last edit: reading the whole volume at each stroke would be felt
+_LISTS_MS: Final = 1500  # after the last edit: reading the whole volume at each stroke would be felt
 _SAVED_EVERY_MS: Final = 1000
 
 
@@ -86,6 +79,9 @@ class ReviewPanel(QWidget):
         self._colours: Colours | None = None
         self._case: OpenCase | None = None
         self._percents: dict[int, int] = {}  # where the border of each class was put in this case
+        self._elsewhere = False  # whether another window shows the case
+        self._moving_border = False  # whether an edit is the border's
+        self._restoring = False  # whether the next edit puts an island back
         self._saved_at: float | None = None
         self.layers = CaseLayers(session, viewer)
         self._make_head()
@@ -95,8 +91,8 @@ class ReviewPanel(QWidget):
         self._lay_out()
         self._make_shortcuts()
 
-        self._advice_timer = QTimer(self, interval=_ADVICE_MS, singleShot=True)
-        self._advice_timer.timeout.connect(self._ask_for_advice)
+        self._lists_timer = QTimer(self, interval=_LISTS_MS, singleShot=True)
+        self._lists_timer.timeout.connect(self._ask_for_lists)
         self._saved_timer = QTimer(self, interval=_SAVED_EVERY_MS)
         self._saved_timer.timeout.connect(self._show_saved)
         self._saved_timer.start()
@@ -113,7 +109,7 @@ class ReviewPanel(QWidget):
         """Take the case's layers out of the viewer, for a panel that goes away; the session goes on."""
         self._border.finish()
         self._saved_timer.stop()
-        self._advice_timer.stop()
+        self._lists_timer.stop()
         self.layers.close()
 
     def set_colours(self, colours: Colours) -> None:
@@ -163,12 +159,19 @@ class ReviewPanel(QWidget):
             ]
         )
         self._overlay.chosen.connect(lambda name: self.layers.show_overlay(name.lower()))
+        self._look = Segments(
+            [
+                ("Outline", f"Draw the labels as outlines, with the scan in sight ({_key('outline')} changes)"),
+                ("Area", f"Draw the labels as areas ({_key('outline')} changes)"),
+            ]
+        )
+        self._look.chosen.connect(lambda name: self.layers.set_filled(name == "Area"))
         self._opacity = QSlider(Qt.Orientation.Horizontal)
         self._opacity.setRange(0, 100)
         self._opacity.setToolTip("How strongly the map covers the scan")
         self._opacity.setAccessibleName("Opacity of the map")
         self._opacity.valueChanged.connect(lambda percent: self.layers.set_opacity(percent / 100))
-        self._stamp = QElidingLabel()
+        self._stamp = QLabel()
         self._border = SettlingSlider(
             1, 99, "Border of the chosen class along its map: voxels from this probability on belong to it"
         )
@@ -184,32 +187,11 @@ class ReviewPanel(QWidget):
         self._windows.setMenu(QMenu(self._windows))
 
     def _make_lists(self) -> None:
-        self.advice = QListWidget()
-        self.advice.setToolTip("Slices worth a look, the most urgent first; a click shows one")
-        self.advice.setWordWrap(True)
-        self.advice.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.advice.currentItemChanged.connect(self._go_to_advice)
-        self.advice.itemClicked.connect(self._go_to_advice)
-        self.islands = QTreeWidget()
-        self.islands.setToolTip(
-            "Parts of the map that the clean-up removed. Selecting one shows it; Enter or Restore puts it back."
-        )
-        self.islands.setHeaderLabels(["Class", "Volume", "Probability", ""])
-        self.islands.setRootIsDecorated(False)
-        header = self.islands.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2, 3):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.islands.currentItemChanged.connect(self._go_to_island)
-        self.islands.itemActivated.connect(lambda item, _: self._restore(item.data(0, Qt.ItemDataRole.UserRole)))
-        self._lists = QTabWidget()
-        self._lists.setDocumentMode(True)
-        self._lists.addTab(self.advice, "Worth a look")
-        self._lists.addTab(self.islands, "Removed islands")
-        self._lists.setTabToolTip(0, "Slices of the shown plane that deserve a look first")
-        self._lists.setTabToolTip(1, "Parts of the map that the clean-up removed")
-        self._lists.setMinimumHeight(150)
+        self.lists = ReviewLists()
+        self.lists.slice_chosen.connect(self.layers.go_to_slice)
+        self.lists.island_chosen.connect(self.layers.show_island)
+        self.lists.island_pointed_at.connect(self.layers.peek_at_island)
+        self.lists.island_restored.connect(self._restore)
 
     def _make_verdict(self) -> None:
         self._question = Question()
@@ -242,16 +224,18 @@ class ReviewPanel(QWidget):
         for name, buttons in presses.items():
             self._shortcut(name, _presser(buttons))
         self._shortcut("overlay", self._next_overlay)
+        self._shortcut("outline", lambda: self.layers.set_filled(not self.layers.filled))
 
     def _shortcut(self, name: str, slot: Callable[[], object]) -> None:
         shortcut = QShortcut(self)
         shortcut.setKeys([QKeySequence(key) for key in KEYS[name]])
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # the canvas has the focus most of the time
         shortcut.activated.connect(slot)
+        shortcut.activatedAmbiguously.connect(slot)  # two docks in a window: one of them does it
 
     def _lay_out(self) -> None:
-        head = _row((self._name, 1), self._status_sign, self._status)
-        edits = _row(self._undo, self._redo, self._revert, (self._changes, 1))
+        head = row_of((self._name, 1), self._status_sign, self._status)
+        edits = row_of(self._undo, self._redo, self._revert, (self._changes, 1))
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(6)
@@ -259,8 +243,9 @@ class ReviewPanel(QWidget):
         for line, (title, widget) in enumerate(
             (
                 ("Class", self._classes),
-                ("Over it", self._overlay),
-                ("Opacity", _holding(_row((self._opacity, 1), self._stamp))),
+                ("Labels", self._look),
+                ("Overlay", self._overlay),
+                ("Opacity", holding(row_of((self._opacity, 1), self._stamp))),
                 ("Border", self._border),
             )
         ):
@@ -273,14 +258,14 @@ class ReviewPanel(QWidget):
         inside.addWidget(self._source)
         inside.addWidget(self._restore_layers)
         inside.addLayout(edits)
-        inside.addWidget(_line())
+        inside.addWidget(line_across())
         inside.addLayout(grid)
-        inside.addLayout(_row(*((one, 1) for one in self._clean_ups.values())))
-        inside.addWidget(_line())
-        inside.addLayout(_row((self._plane, 1), self._windows))
-        inside.addWidget(self._lists, 1)
+        inside.addLayout(row_of(*((one, 1) for one in self._clean_ups.values())))
+        inside.addWidget(line_across())
+        inside.addLayout(row_of((self._plane, 1), self._windows))
+        inside.addWidget(self.lists, 1)
         scroll = QScrollArea()
-        scroll.setWidget(_holding(inside))
+        scroll.setWidget(holding(inside))
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -289,20 +274,26 @@ class ReviewPanel(QWidget):
         bottom.setSpacing(4)
         bottom.addWidget(self._saved)
         bottom.addWidget(self._question)
-        bottom.addLayout(_row((self._accept_next, 4), (self._accept, 3), (self._reject, 3)))
-        bottom.addLayout(_row((self._reopen, 1), (self._next, 1)))
+        bottom.addLayout(row_of((self._accept_next, 4), (self._accept, 3), (self._reject, 3)))
+        bottom.addLayout(row_of((self._reopen, 1), (self._next, 1)))
         page = QVBoxLayout()
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
         page.addWidget(scroll, 1)
-        page.addWidget(_line())
+        page.addWidget(line_across())
         page.addLayout(bottom)
         self._empty = wrapped_label()
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setMargin(24)
         self._pages = QStackedWidget()
-        self._pages.addWidget(self._empty)
-        self._pages.addWidget(_holding(page))
+        self._show_here = button("Show it here", "Show the open case in this window", self.layers.take_over)
+        nothing = QVBoxLayout()
+        nothing.addStretch()
+        nothing.addWidget(self._empty)
+        nothing.addWidget(self._show_here, 0, Qt.AlignmentFlag.AlignHCenter)
+        nothing.addStretch()
+        self._pages.addWidget(holding(nothing))
+        self._pages.addWidget(holding(page))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._pages)
@@ -311,16 +302,20 @@ class ReviewPanel(QWidget):
 
     def _show_case(self) -> None:
         """Show another case, or that there is none."""
-        case = self._case = self._session.current
+        elsewhere = self._elsewhere = self.layers.closed and self._session.current is not None
+        case = self._case = None if elsewhere else self._session.current
         self._percents.clear()
         self._border.show_value(_USUAL_PERCENT)
         self._question.hide()
         self._saved_at = None
         self._show_islands([])
-        self._show_advice([])
+        self.lists.show_advice([], self.layers.axis)
         self._pages.setCurrentIndex(0 if case is None else 1)
+        self._show_here.setVisible(elsewhere)
         self._empty.setText(
-            "No case is open.\n\nOpen one in Cases: a double click, Enter, or Next for the proposed one."
+            "The open case is shown in another window."
+            if elsewhere
+            else "No case is open.\n\nOpen one in Cases: a double click, Enter, or Next for the proposed one."
         )
         if case is None:
             return
@@ -333,8 +328,7 @@ class ReviewPanel(QWidget):
         self._show_status()
         self._show_canvas()
         self._show_saved()
-        self._ask_for_islands()
-        self._ask_for_advice()
+        self._ask_for_lists()
 
     def _show_loading(self, name: str) -> None:
         if self._session.current is None:
@@ -348,9 +342,12 @@ class ReviewPanel(QWidget):
         if menu is None:
             return
         menu.clear()
-        for name, (low, high) in {**case.windows, "whole range": case.contrast}.items():
+        for name, (low, high) in case.windows.items():
             action = menu.addAction(f"{name}  ({low:.0f} to {high:.0f})")
             action.triggered.connect(_setter(self.layers.set_contrast, low, high))
+        menu.addAction("whole range").triggered.connect(
+            lambda: self.layers.set_contrast(float(case.scan.min()), float(case.scan.max()))
+        )
 
     def _show_status(self) -> None:
         case = self._case
@@ -378,7 +375,7 @@ class ReviewPanel(QWidget):
             one.setEnabled(free)
         self._reject.setEnabled(free and case.case.status in ("predicted", "draft"))
         self._reopen.setEnabled(not self._session.busy)
-        self._next.setEnabled(bool(self._session.proposals))
+        self._next.setEnabled(bool(self._session.proposals) and not self._session.busy)
         self._revert.setEnabled(free and (edits.can_undo or bool(edits.voxels_changed)))
         self._border.setEnabled(free and has_map)
         self._overlay.setEnabled(has_map)
@@ -393,10 +390,13 @@ class ReviewPanel(QWidget):
         )
         self._stamp.setText(case.map_stamp if has_map else "no map yet")
         self._stamp.setToolTip("Which run's teacher made the map, and after how many steps")
+        self.lists.set_restorable(free)
         self._show_saved()
 
     def _show_canvas(self) -> None:
         """Follow what is shown on the canvas, whoever chose it."""
+        if self.layers.closed != self._elsewhere and self._session.current is not None:
+            self._show_case()  # another window has taken the case over, or this one has it back
         if self._case is None:
             return
         layers = self.layers
@@ -407,13 +407,14 @@ class ReviewPanel(QWidget):
             self._classes.setCurrentIndex(place)
             self._border.show_value(self._percents.get(layers.chosen, _USUAL_PERCENT))
         self._overlay.show_choice(layers.overlay.capitalize())
+        self._look.show_choice("Area" if layers.filled else "Outline")
         self._opacity.blockSignals(True)
         self._opacity.setValue(round(100 * layers.opacity))
         self._opacity.blockSignals(False)
         self._changes.setChecked(layers.changes_shown)
         if layers.plane != self._shown_plane():
             self._plane.show_choice(layers.plane)
-            self._advice_timer.start(0)
+            self._lists_timer.start(0)
 
     def _shown_plane(self) -> str | None:
         return next((name for name, one in self._plane.buttons.items() if one.isChecked()), None)
@@ -442,72 +443,36 @@ class ReviewPanel(QWidget):
         if self._case is not None and (not names or self._case.name in names):
             self._show_status()
         elif self._case is not None:
-            self._next.setEnabled(bool(self._session.proposals))
+            self._next.setEnabled(bool(self._session.proposals) and not self._session.busy)
 
     def _follow_map(self, name: str) -> None:
         if self._case is not None and self._case.name == name:
             self._show_status()
-            self._ask_for_islands()
-            self._ask_for_advice()
+            self._ask_for_lists()
 
     def _follow_edit(self) -> None:
         self._show_possible()
-        self._advice_timer.start(_ADVICE_MS)
+        if self._case is not None and self._border.moving and not self._moving_border:
+            self._border.drop()  # a stroke or an undo has made an edit of the slide, or taken it back
+        self._lists_timer.start(0 if self._restoring else _LISTS_MS)
+        self._restoring = False
 
     # -- lists ------------------------------------------------------------------------------------------------
 
-    def _ask_for_advice(self) -> None:
-        if self._case is not None and self._case.map is not None:
-            axis = self.layers.axis
-            self._session.ask_current(lambda case: case.worth_a_look(axis), self._show_advice)
-
-    def _show_advice(self, notes: Sequence[SliceNote]) -> None:
-        self.advice.blockSignals(True)
-        self.advice.clear()
-        for note in notes:
-            item = QListWidgetItem(f"Slice {note.index}: {note.reason}")
-            item.setData(Qt.ItemDataRole.UserRole, note.index)
-            item.setToolTip(note.reason)
-            self.advice.addItem(item)
-        self.advice.blockSignals(False)
-        self._lists.setTabText(0, f"Worth a look ({len(notes)})")
-
-    def _go_to_advice(self, item: QListWidgetItem | None, *_: object) -> None:
-        if item is not None:
-            self.layers.go_to_slice(self.layers.axis, item.data(Qt.ItemDataRole.UserRole))
-
-    def _ask_for_islands(self) -> None:
-        if self._case is not None and self._case.map is not None:
-            self._session.ask_current(lambda case: case.islands(), self._show_islands)
+    def _ask_for_lists(self) -> None:
+        """List anew what the labels, as they are now, and the map have to say."""
+        self._lists_timer.stop()
+        if self._case is None or self._case.map is None:
+            return
+        axis = self.layers.axis
+        self._session.ask_current(
+            lambda case: case.worth_a_look(axis), lambda notes: self.lists.show_advice(notes, axis)
+        )
+        self._session.ask_current(lambda case: case.islands(), self._show_islands)
 
     def _show_islands(self, islands: Sequence[Island]) -> None:
-        self.layers.show_island(None)
-        self.islands.blockSignals(True)
-        self.islands.clear()
-        names = {} if self._case is None else {one.value: one for one in self._case.classes}
-        for island in islands:
-            spec = names.get(island.value)
-            item = QTreeWidgetItem(
-                [
-                    spec.name if spec else f"class {island.value}",
-                    f"{millilitres(island.volume_ml)} ml",
-                    f"{100 * island.mean_probability:.0f} %",
-                ]
-            )
-            item.setData(0, Qt.ItemDataRole.UserRole, island)
-            if spec is not None:
-                item.setIcon(0, swatch(spec.colour))
-            self.islands.addTopLevelItem(item)
-            restore = button(
-                "Restore", "Put this part back into the labels; can be undone", _setter(self._restore, island)
-            )
-            restore.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # Enter in the list does the same
-            self.islands.setItemWidget(item, 3, restore)
-        self.islands.blockSignals(False)
-        self._lists.setTabText(1, f"Removed islands ({len(islands)})")
-
-    def _go_to_island(self, item: QTreeWidgetItem | None, *_: object) -> None:
-        self.layers.show_island(None if item is None else item.data(0, Qt.ItemDataRole.UserRole))
+        self.lists.show_islands(islands, () if self._case is None else self._case.classes)
+        self.lists.set_restorable(self._case is not None and self._case.editable and not self._session.busy)
 
     # -- acting -----------------------------------------------------------------------------------------------
 
@@ -527,15 +492,21 @@ class ReviewPanel(QWidget):
         return clean_up
 
     def _set_border(self, percent: int, final: bool) -> None:
-        if self._can_edit() and self._case is not None and self._case.map is not None:
-            self._percents[self.layers.chosen] = percent
-            self._case.set_threshold(self.layers.chosen, round(percent * 2.55), final)
+        value = self._classes.currentData()  # while another class is being chosen, the slide is still of this one
+        if value and self._can_edit() and self._case is not None and self._case.map is not None:
+            self._percents[value] = percent
+            self._moving_border = True
+            try:
+                self._case.set_threshold(value, round(percent * 2.55), final)
+            finally:
+                self._moving_border = False
 
     def _restore(self, island: Island) -> None:
         if self._can_edit():
+            self._border.finish()
+            self._restoring = True
             self.layers.show_island(None)
             self._session.edit_current("restore_island", island)
-            self._ask_for_islands()
 
     def _next_overlay(self) -> None:
         if self._overlay.isEnabled():
@@ -616,29 +587,3 @@ def _setter(method: Callable[..., object], *arguments: object) -> Callable[[], N
         method(*arguments)
 
     return call
-
-
-def _row(*widgets: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
-    """Return widgets side by side; (widget, stretch) for one that takes the room there is."""
-    row = QHBoxLayout()
-    row.setContentsMargins(0, 0, 0, 0)
-    row.setSpacing(4)
-    for one in widgets:
-        if isinstance(one, tuple):
-            row.addWidget(*one)
-        else:
-            row.addWidget(one)
-    return row
-
-
-def _holding(layout: QHBoxLayout | QVBoxLayout) -> QWidget:
-    holder = QWidget()
-    holder.setLayout(layout)
-    return holder
-
-
-def _line() -> QFrame:
-    made = QFrame()
-    made.setFrameShape(QFrame.Shape.HLine)
-    made.setFixedHeight(1)
-    return made

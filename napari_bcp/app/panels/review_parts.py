@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import QRectF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import button
 
@@ -78,8 +78,14 @@ class SettlingSlider(QWidget):
         """Return the value in per cent."""
         return self.slider.value()
 
+    @property
+    def moving(self) -> bool:
+        """Whether the slider has moved, and its final value has not been told."""
+        return self._moving
+
     def show_value(self, percent: int) -> None:
-        """Move the slider without telling anybody."""
+        """Move the slider without telling anybody; what has not been told yet is forgotten."""
+        self.drop()
         self.slider.blockSignals(True)
         self.slider.setValue(percent)
         self.slider.blockSignals(False)
@@ -87,11 +93,16 @@ class SettlingSlider(QWidget):
 
     def finish(self) -> None:
         """Tell the final value, if the slider has moved since the last time."""
+        moving = self._moving
+        self.drop()
+        if moving:
+            self.settled.emit(self.slider.value())
+
+    def drop(self) -> None:
+        """Forget that the slider has moved: somebody else has seen to it."""
         self._preview.stop()
         self._settle.stop()
-        if self._moving:
-            self._moving = False
-            self.settled.emit(self.slider.value())
+        self._moving = False
 
     def _moved(self, percent: int) -> None:
         self._number.setText(f"{percent} %")
@@ -121,3 +132,31 @@ def bold(label: QLabel) -> QLabel:
     font.setBold(True)
     label.setFont(font)
     return label
+
+
+def row_of(*widgets: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
+    """Return widgets side by side; (widget, stretch) for one that takes the room there is."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for one in widgets:
+        if isinstance(one, tuple):
+            row.addWidget(*one)
+        else:
+            row.addWidget(one)
+    return row
+
+
+def holding(layout: QHBoxLayout | QVBoxLayout) -> QWidget:
+    """Return a widget with a layout."""
+    holder = QWidget()
+    holder.setLayout(layout)
+    return holder
+
+
+def line_across() -> QFrame:
+    """Return a thin line between parts of a panel."""
+    made = QFrame()
+    made.setFrameShape(QFrame.Shape.HLine)
+    made.setFixedHeight(1)
+    return made

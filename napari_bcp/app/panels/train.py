@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -26,6 +25,8 @@ from napari_bcp.app.forms import SettingsForm
 from napari_bcp.app.listen import listen
 from napari_bcp.app.parts import MessageLine, button, wrapped_label
 from napari_bcp.app.plots import Line, Plot
+from napari_bcp.app.preferences import load as load_preferences
+from napari_bcp.app.text_labels import colour_text, selectable
 from napari_bcp.app.wording import counted, dice_line, duration
 from napari_bcp.config import PRESETS
 
@@ -50,7 +51,6 @@ _PHASES: Final = {
     "stopping": "Saving and stopping…",
     "failed": "",
 }
-_USUAL_MINUTES: Final = 30
 
 
 class TrainPanel(QWidget):
@@ -65,10 +65,12 @@ class TrainPanel(QWidget):
         for place, name in enumerate(PRESETS):
             self._preset.addItem(name)
             self._preset.setItemData(place, _PRESET_TIPS.get(name, name), Qt.ItemDataRole.ToolTipRole)
+        wishes = load_preferences()
+        self._preset.setCurrentText(wishes.preset)
         self._preset.setAccessibleName("Preset")
         self._minutes = QSpinBox()
         self._minutes.setRange(1, 100_000)
-        self._minutes.setValue(_USUAL_MINUTES)
+        self._minutes.setValue(wishes.minutes)
         self._minutes.setSuffix(" min")
         self._minutes.setToolTip("How long to train; masks can be reviewed all the while, and it can stop at any time")
         self._minutes.setAccessibleName("Minutes")
@@ -243,8 +245,11 @@ class _Failure(QWidget):
     def __init__(self, go_on: object) -> None:
         super().__init__()
         self._text = wrapped_label()
+        selectable(self._text)
         self._log = QPlainTextEdit()
         self._log.setReadOnly(True)
+        selectable(self._log)
+        self._log.setAccessibleName("What the training last wrote")
         self._log.setFixedHeight(140)
         self._log.setTabChangesFocus(True)
         self._log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -263,9 +268,7 @@ class _Failure(QWidget):
 
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
-        palette = self._text.palette()
-        palette.setColor(palette.ColorRole.WindowText, QColor(colours.red))
-        self._text.setPalette(palette)
+        colour_text(self._text, colours.red)
 
     def show_failure(self, training: TrainingState) -> None:
         """Show why, if the training failed."""

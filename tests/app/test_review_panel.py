@@ -1,0 +1,742 @@
+"""The Review panel, by clicks and keys: its tools, its lists, and the reader's verdict."""
+
+import numpy as np
+import pytest
+from canvas_cases import HandMadeCase, HandMadeSession
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QAction, QKeySequence
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QStyle, QStyleOptionSlider
+from strokes import press, stroke
+
+from napari_bcp.app.edits import Edits
+from napari_bcp.app.panels.review import KEYS, ReviewPanel
+from napari_bcp.app.theme import colours_of
+from napari_bcp.pool.drafts import Draft
+
+LEFT = Qt.MouseButton.LeftButton
+LIVER, SPLEEN, AORTA = 1, 2, 5
+
+
+@pytest.fixture
+def session():
+    """A session whose case a reader can edit at once, another case being proposed next."""
+    made = HandMadeSession(HandMadeCase())
+    made.proposals = ["case_b"]
+    return made
+
+
+@pytest.fixture
+def show(make_napari_viewer, qtbot):
+    """Return a function that shows a session's panel in a window; all is taken down in the end."""
+    panels = []
+
+    def make(session):
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1280, 800)
+        panel = ReviewPanel(session, viewer)
+        panel.set_colours(colours_of("dark"))
+        panels.append(panel)
+        viewer.window.add_dock_widget(panel, name="Review")
+        viewer.window.activate()
+        qtbot.waitUntil(lambda: panel.isVisible() and panel.isActiveWindow())
+        return viewer, panel
+
+    yield make
+    for panel in panels:
+        panel.close_down()
+
+
+@pytest.fixture
+def shown(show, session):
+    """The viewer and the panel of the case."""
+    return show(session)
+
+
+@pytest.fixture
+def viewer(shown):
+    return shown[0]
+
+
+@pytest.fixture
+def panel(shown):
+    return shown[1]
+
+
+@pytest.fixture
+def click(qtbot):
+    """Return a function that clicks on a button as a hand does: not on one that is disabled."""
+
+    def do(button):
+        assert button.isVisible()
+        assert button.isEnabled(), button.text()
+        qtbot.mouseClick(button, LEFT)
+
+    return do
+
+
+def keyed(viewer, name):
+    """Press the key of an action while the canvas has the focus."""
+    combination = QKeySequence(KEYS[name][0])[0]
+    press(viewer, combination.key(), combination.keyboardModifiers())
+
+
+def painted(session, box=(slice(12, 13), slice(2, 5), slice(2, 5)), value=LIVER):
+    """Draw a block, as a stroke; return its number of voxels."""
+    edits = session.current.edits
+    old = edits.array[box].copy()
+    edits.array[box] = value
+    edits.record_stroke([(box, None, old, value)])
+    return old.size
+
+
+def drag(slider, start, stop, steps=4):
+    """Move a slider's handle with the mouse, without letting go."""
+    option = QStyleOptionSlider()
+    slider.initStyleOption(option)
+    handle = slider.style().subControlRect(
+        QStyle.ComplexControl.CC_Slider, option, QStyle.SubControl.SC_SliderHandle, slider
+    )
+    room = slider.width() - handle.width()
+    span = slider.maximum() - slider.minimum()
+    first, last = handle.center(), QPoint(handle.width() // 2 + round(room * stop / span), handle.center().y())
+    assert slider.value() == start
+    QTest.mousePress(slider, LEFT, pos=first)
+    for step in range(1, steps + 1):
+        QTest.mouseMove(slider, first + (last - first) * step / steps)
+    return last
+
+
+# -- verdict ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key):
+    viewer, panel = shown
+    if by_key:
+        keyed(viewer, "accept")
+    else:
+        click(panel._accept)
+    assert session.done == [("accept", False)]
+    assert not viewer.layers["labels"].editable
+    assert [one.isVisible() for one in (panel._accept, panel._accept_next, panel._reject)] == [False] * 3
+    assert [one.isVisible() for one in (panel._reopen, panel._next)] == [True] * 2
+    assert panel._status.text() == "accepted"
+    assert "locked" in panel._source.text()
+    for one in (*panel._clean_ups.values(), panel._border, panel._undo, panel._redo, panel._revert):
+        assert not one.isEnabled()
+    for name in ("accept", "fill_holes", "smooth", "reject", "revert"):
+        keyed(viewer, name)
+    assert session.done == [("accept", False)], "nothing changes a locked case"
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_accept_and_next_is_one_press_and_of_an_accepted_case_the_same_place_goes_on(shown, session, click, by_key):
+    viewer, panel = shown
+    for one in (panel._accept_next, panel._next):
+        if by_key:
+            keyed(viewer, "accept and next")
+        else:
+            click(one)
+    assert session.done == [("accept", True), ("next",)]
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_an_accepted_case_is_reopened(shown, session, click, by_key):
+    viewer, panel = shown
+    session.change(status="accepted", editable=False, mask_by="rule")
+    assert panel._source.text().startswith("Accepted by rule")
+    if by_key:
+        keyed(viewer, "reopen")
+    else:
+        click(panel._reopen)
+    assert session.done == [("reopen",)]
+    assert viewer.layers["labels"].editable
+    assert panel._accept.isVisible()
+    keyed(viewer, "reopen")
+    assert session.done == [("reopen",)], "there is nothing to reopen in a case that is open"
+
+
+def test_a_proposal_without_edits_is_rejected_at_once(shown, session):
+    keyed(shown[0], "reject")
+    assert session.done == [("reject",)]
+
+
+def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(shown, session, click, qtbot):
+    viewer, panel = shown
+    painted(session)
+    click(panel._reject)
+    assert session.done == []
+    assert panel._question.isVisible()
+    assert "case_a, 9 voxels," in panel._question._text.text()
+    qtbot.waitUntil(panel._question._no.hasFocus)
+    qtbot.keyClick(panel._question._no, Qt.Key.Key_Space)
+    assert (session.done, panel._question.isVisible()) == ([], False)
+    keyed(viewer, "reject")
+    click(panel._question._yes)
+    assert session.done == [("reject",)]
+    assert not panel._question.isVisible()
+
+
+def test_a_question_is_forgotten_with_its_case(panel, session, click):
+    painted(session)
+    click(panel._reject)
+    session.open(HandMadeCase("case_bb"))
+    assert not panel._question.isVisible()
+
+
+def test_a_case_without_map_or_edits_cannot_be_rejected(shown, session):
+    viewer, panel = shown
+    session.open(HandMadeCase("case_bb", status="unlabelled", with_map=False))
+    assert not panel._reject.isEnabled()
+    keyed(viewer, "reject")
+    assert session.done == []
+    assert not panel._border.isEnabled()
+    assert not panel._overlay.isEnabled()
+    assert panel._stamp.text() == "no map yet"
+
+
+# -- undo, revert, what changed -----------------------------------------------------------------------------------
+
+
+def test_undo_and_redo_say_what_they_do_and_do_it(panel, session, click):
+    before = session.current.labels.copy()
+    assert (panel._undo.isEnabled(), panel._redo.isEnabled()) == (False, False)
+    assert panel._undo.toolTip() == "Nothing to undo (Ctrl+Z)"
+    painted(session)
+    after = session.current.labels.copy()
+    assert panel._undo.toolTip() == "Undo: paint (Ctrl+Z)"
+    click(panel._undo)
+    np.testing.assert_array_equal(session.current.labels, before)
+    assert not panel._undo.isEnabled()
+    assert panel._redo.toolTip() == "Redo: paint (Ctrl+Shift+Z)"
+    click(panel._redo)
+    np.testing.assert_array_equal(session.current.labels, after)
+    assert panel._redo.toolTip() == "Nothing to redo (Ctrl+Shift+Z)"
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_revert_goes_back_to_the_beginning_and_can_be_undone(shown, session, click, by_key):
+    viewer, panel = shown
+    assert not panel._revert.isEnabled()
+    painted(session)
+    after = session.current.labels.copy()
+    if by_key:
+        keyed(viewer, "revert")
+    else:
+        click(panel._revert)
+    np.testing.assert_array_equal(session.current.labels, session.current.proposal)
+    assert panel._undo.toolTip() == "Undo: revert (Ctrl+Z)"
+    click(panel._undo)
+    np.testing.assert_array_equal(session.current.labels, after)
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_what_changed_is_shown_and_hidden(shown, session, click, by_key):
+    viewer, panel = shown
+    painted(session)
+    for there in (True, False):
+        if by_key:
+            keyed(viewer, "what changed")
+        else:
+            click(panel._changes)
+        assert ("changes" in viewer.layers, panel._changes.isChecked()) == (there, there)
+
+
+# -- tools --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_clean_ups_are_asked_for_with_the_chosen_class_and_interpolation_with_the_shown_axis(
+    shown, session, click, by_key
+):
+    viewer, panel = shown
+    panel.layers.choose(SPLEEN)
+    panel.layers.set_plane("sagittal")
+    for name, button in panel._clean_ups.items():
+        if by_key:
+            keyed(viewer, name)
+        else:
+            click(button)
+    assert session.done == [("fill_holes", 2), ("smooth", 2), ("keep_largest", 2), ("interpolate", 2, 2)]
+
+
+def test_the_largest_part_alone_is_kept_and_undo_names_it(panel, session, click):
+    number = painted(session)
+    click(panel._clean_ups["keep_largest"])
+    np.testing.assert_array_equal(session.current.labels, session.current.proposal)
+    assert panel._undo.toolTip() == "Undo: keep largest (Ctrl+Z)"
+    click(panel._undo)
+    assert session.current.edits.voxels_changed == number
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_the_overlay_goes_round(shown, click, by_key):
+    viewer, panel = shown
+    seen = []
+    for name in ("Uncertainty", "Nothing", "Map"):
+        if by_key:
+            keyed(viewer, "overlay")
+        else:
+            click(panel._overlay.buttons[name])
+        down = [text for text, one in panel._overlay.buttons.items() if one.isChecked()]
+        seen.append((down, viewer.layers["map: liver"].visible, viewer.layers["uncertainty"].visible))
+    assert seen == [(["Uncertainty"], False, True), (["Nothing"], False, False), (["Map"], True, False)]
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_planes_and_outlines_are_chosen(shown, click, by_key):
+    viewer, panel = shown
+    for plane, order in (("coronal", (1, 0, 2)), ("sagittal", (2, 0, 1)), ("axial", (0, 1, 2))):
+        if by_key:
+            keyed(viewer, plane)
+        else:
+            click(panel._plane.buttons[plane])
+        assert (viewer.dims.order, panel._shown_plane()) == (order, plane)
+    if by_key:
+        keyed(viewer, "outline")
+    else:
+        click(panel._look.buttons["Area"])
+    assert viewer.layers["labels"].contour == 0
+    assert panel._look.buttons["Area"].isChecked()
+    if by_key:
+        keyed(viewer, "3-D")
+    else:
+        click(panel._plane.buttons["3-D"])
+    assert (viewer.dims.ndisplay, panel._shown_plane()) == (3, "3-D")
+
+
+def test_a_plane_that_is_turned_by_napari_itself_shows_in_the_panel(viewer, panel):
+    viewer.dims.order = (1, 0, 2)
+    assert panel._shown_plane() == "coronal"
+    viewer.dims.order = (1, 2, 0)
+    assert panel._shown_plane() is None
+
+
+def test_the_class_follows_the_layer_and_the_layer_the_class(shown, qtbot):
+    viewer, panel = shown
+    labels = viewer.layers["labels"]
+    press(viewer, Qt.Key.Key_Equal)
+    assert (panel._classes.currentText(), labels.selected_label) == ("spleen", SPLEEN)
+    panel._classes.setFocus()
+    qtbot.keyClick(panel._classes, Qt.Key.Key_Down)
+    assert (panel._classes.currentText(), labels.selected_label) == ("aorta", AORTA)
+    assert "map: aorta" in viewer.layers
+    labels.selected_label = LIVER
+    assert panel._classes.currentText() == "liver"
+
+
+def test_the_opacity_is_the_layers_both_ways(viewer, panel):
+    panel._opacity.setValue(80)
+    assert viewer.layers["map: liver"].opacity == pytest.approx(0.8)
+    viewer.layers["map: liver"].opacity = 0.25
+    assert panel._opacity.value() == 25
+
+
+def test_ct_windows_and_the_whole_range_set_the_contrast(show):
+    session = HandMadeSession(HandMadeCase())
+    session.current.windows = {"bone": (-450.0, 1050.0)}
+    viewer, panel = show(session)
+    assert panel._windows.isVisible()
+    actions = {action.text(): action for action in panel._windows.menu().actions()}
+    assert list(actions) == ["bone  (-450 to 1050)", "whole range"]
+    actions["bone  (-450 to 1050)"].trigger()
+    assert viewer.layers["scan"].contrast_limits == [-450, 1050]
+    actions["whole range"].trigger()
+    scan = session.current.scan
+    assert viewer.layers["scan"].contrast_limits == pytest.approx([scan.min(), scan.max()])
+    session.open(HandMadeCase("case_bb"))
+    assert not panel._windows.isVisible(), "an MR has none"
+
+
+# -- the border ---------------------------------------------------------------------------------------------------
+
+
+def test_the_border_is_previewed_while_the_slider_moves_and_is_one_step(shown, session, click, qtbot):
+    viewer, panel = shown
+    case, slider = session.current, panel._border.slider
+    before = case.labels.copy()
+    place = drag(slider, 50, 20)
+    assert slider.value() < 30
+    qtbot.waitUntil(lambda: bool(case.thresholds))
+    assert not any(final for *_, final in case.thresholds)
+    assert (case.labels != before).any(), "the labels follow while the slider moves"
+    assert case.edits.operations == (), "a preview is no edit"
+    QTest.mouseRelease(slider, LEFT, pos=place)
+    assert case.thresholds[-1] == (LIVER, round(2.55 * slider.value()), True)
+    assert case.edits.operations == ("move border",)
+    assert (case.labels[before == LIVER] == LIVER).all(), "a lower border takes more in"
+    click(panel._undo)
+    np.testing.assert_array_equal(case.labels, before)
+    assert not case.edits.can_undo
+
+
+def test_keys_on_the_border_are_one_step_once_they_rest(panel, session, qtbot):
+    panel._border.slider.setFocus()
+    for _ in range(5):
+        qtbot.keyClick(panel._border.slider, Qt.Key.Key_Left)
+    assert panel._border.value() == 45
+    qtbot.waitUntil(lambda: session.current.edits.operations == ("move border",), timeout=10_000)
+
+
+def test_another_class_ends_the_slide_of_the_former_and_each_has_its_own_border(shown, session, qtbot):
+    """The slide is the former class's, though the layer has changed already."""
+    viewer, panel = shown
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    press(viewer, Qt.Key.Key_Equal)
+    assert session.current.thresholds[-1] == (LIVER, round(2.55 * 45), True)
+    assert {value for value, *_ in session.current.thresholds} == {LIVER}
+    assert panel._border.value() == 50
+    press(viewer, Qt.Key.Key_Minus)
+    assert panel._border.value() == 45
+
+
+def test_undo_during_a_slide_takes_the_slide_back_for_good(shown, session, qtbot):
+    viewer, panel = shown
+    case = session.current
+    before = case.labels.copy()
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    qtbot.waitUntil(lambda: (case.labels != before).any())
+    press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(case.labels, before)
+    assert not panel._border.moving, "else it would come back half a second later"
+    assert case.edits.undone == ("move border",)
+
+
+def test_a_stroke_during_a_slide_comes_after_it_and_both_are_undone_one_by_one(shown, session, qtbot):
+    viewer, panel = shown
+    case = session.current
+    before = case.labels.copy()
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    qtbot.waitUntil(lambda: (case.labels != before).any())
+    moved = case.labels.copy()
+    viewer.layers["labels"].paint((12, 3, 3), SPLEEN)
+    assert case.edits.operations == ("move border", "paint")
+    panel.layers.undo()
+    np.testing.assert_array_equal(case.labels, moved)
+    panel.layers.undo()
+    np.testing.assert_array_equal(case.labels, before)
+
+
+def test_a_slide_does_not_go_on_in_the_next_case(panel, session, qtbot):
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    session.open(HandMadeCase("case_bb"))
+    assert (panel._border.moving, panel._border.value()) == (False, 50)
+    assert session.current.thresholds == []
+
+
+def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtbot):
+    qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
+    panel.hide()
+    assert session.current.edits.operations == ("move border",)
+
+
+# -- islands and slices -------------------------------------------------------------------------------------------
+
+
+def islands_shown(panel):
+    panel.lists.setCurrentWidget(panel.lists.islands)
+    return panel.lists.islands
+
+
+def row_place(tree, row):
+    return tree.visualItemRect(tree.topLevelItem(row)).center()
+
+
+def restored(session):
+    return (session.current.labels[session.current.island_box] == LIVER).any()
+
+
+def test_islands_are_listed_with_volume_and_mean_probability(panel, session):
+    tree = islands_shown(panel)
+    [island] = session.current.islands()
+    assert panel.lists.tabText(1) == "Removed islands (1)"
+    item = tree.topLevelItem(0)
+    assert item.text(0) == "liver"
+    assert float(item.text(1).removesuffix(" ml")) == pytest.approx(island.voxels * 3 / 1000, rel=0.05)
+    assert item.text(2) == f"{100 * session.current.probability(LIVER).flat[island.indices].mean() / 255:.0f} %"
+
+
+def test_a_selected_island_is_shown_and_its_button_restores_it(shown, session, qtbot):
+    viewer, panel = shown
+    tree = islands_shown(panel)
+    qtbot.mouseClick(tree.viewport(), LEFT, pos=row_place(tree, 0))
+    assert "island" in viewer.layers
+    assert viewer.dims.current_step[0] in (2, 3)
+    assert viewer.layers.selection.active == viewer.layers["labels"], "the tool stays in the hand"
+    qtbot.mouseClick(tree.itemWidget(tree.topLevelItem(0), 3), LEFT)
+    assert session.done[-1][0] == "restore_island"
+    assert restored(session)
+    assert "island" not in viewer.layers
+    qtbot.waitUntil(lambda: tree.topLevelItemCount() == 0)
+    panel.layers.undo()
+    assert not restored(session)
+    qtbot.waitUntil(lambda: tree.topLevelItemCount() == 1, timeout=10_000)
+
+
+def test_enter_restores_the_island_under_the_cursor(panel, session, qtbot):
+    tree = islands_shown(panel)
+    tree.setFocus()
+    qtbot.keyClick(tree, Qt.Key.Key_Down)
+    qtbot.keyClick(tree, Qt.Key.Key_Return)
+    assert restored(session)
+    assert session.current.edits.operations == ("restore island",)
+
+
+def test_an_island_under_the_pointer_is_shown_and_leaving_it_goes_back(shown, qtbot):
+    viewer, panel = shown
+    tree = islands_shown(panel)
+    here = viewer.dims.current_step[0]
+    assert here == 12
+    center = viewer.scene.camera.center
+    qtbot.mouseMove(tree.viewport(), QPoint(5, tree.viewport().height() - 5))
+    qtbot.mouseMove(tree.viewport(), row_place(tree, 0))
+    qtbot.waitUntil(lambda: "island" in viewer.layers)
+    assert viewer.dims.current_step[0] in (2, 3)
+    assert viewer.scene.camera.center[1:] == center[1:], "the view does not jump about"
+    qtbot.mouseMove(panel._accept)
+    qtbot.waitUntil(lambda: "island" not in viewer.layers)
+    assert viewer.dims.current_step[0] == here
+
+
+def test_the_selected_island_is_back_once_the_pointer_leaves_another(shown):
+    viewer, panel = shown
+    [island] = panel._case.islands()
+    panel.lists.island_chosen.emit(island)
+    there = viewer.dims.current_step
+    panel.lists.island_pointed_at.emit(island)
+    panel.lists.island_pointed_at.emit(None)
+    assert "island" in viewer.layers
+    assert viewer.dims.current_step == there
+
+
+def test_islands_cannot_be_restored_in_a_locked_case(panel, session, qtbot):
+    session.change(status="accepted", editable=False)
+    tree = islands_shown(panel)
+    button = tree.itemWidget(tree.topLevelItem(0), 3)
+    assert not button.isEnabled()
+    tree.setFocus()
+    qtbot.keyClick(tree, Qt.Key.Key_Down)
+    qtbot.keyClick(tree, Qt.Key.Key_Return)
+    assert session.done == []
+    session.change(status="draft", editable=True)
+    assert button.isEnabled()
+
+
+def test_a_slice_worth_a_look_is_one_click_away_by_the_number_at_naparis_slider(shown, session, qtbot):
+    viewer, panel = shown
+    case = session.current
+    case.edits.apply("forget", np.where(np.arange(24)[:, None, None] == 11, 0, case.labels).astype(np.uint8))
+    qtbot.waitUntil(lambda: panel.lists.advice.count() and "11" in panel.lists.advice.item(0).text(), timeout=10_000)
+    advice = panel.lists.advice
+    assert advice.item(0).text() == "Slice 11: The liver is missing between two slices that have it"
+    qtbot.mouseClick(advice.viewport(), LEFT, pos=advice.visualItemRect(advice.item(0)).center())
+    assert viewer.dims.current_step[0] == 11
+    slider = viewer.window._qt_viewer.dims.slider_widgets[0]
+    assert slider.curslice_label.text() == "11", "the same number stands beside the slider"
+    viewer.dims.set_current_step(0, 3)
+    qtbot.mouseClick(advice.viewport(), LEFT, pos=advice.visualItemRect(advice.item(0)).center())
+    assert viewer.dims.current_step[0] == 11, "a second click goes there again"
+
+
+def test_slices_are_those_of_the_shown_plane(shown, session, qtbot):
+    viewer, panel = shown
+    keyed(viewer, "sagittal")
+    wanted = [note.index for note in session.current.worth_a_look(2)]
+    axial = [note.index for note in session.current.worth_a_look(0)]
+    assert wanted != axial
+
+    def listed():
+        return [
+            int(panel.lists.advice.item(i).text().removeprefix("Slice ").partition(":")[0])
+            for i in range(panel.lists.advice.count())
+        ]
+
+    qtbot.waitUntil(lambda: listed() == wanted, timeout=10_000)
+    panel.lists.advice.setFocus()
+    qtbot.keyClick(panel.lists.advice, Qt.Key.Key_Down)
+    qtbot.keyClick(panel.lists.advice, Qt.Key.Key_Up)
+    assert viewer.dims.current_step[2] == wanted[0]
+
+
+# -- saved, busy, strokes -----------------------------------------------------------------------------------------
+
+
+def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch):
+    session = HandMadeSession(HandMadeCase())
+    case = session.current
+    case.edits = Edits(case.labels, lambda: Draft.create(tmp_path / "a.journal", case.edits.base, {}))
+    _, panel = show(session)
+    assert panel._saved.text() == "Nothing changed yet"
+    painted(session)
+    assert panel._saved.text() == "9 voxels changed · saving…"
+    case.edits.save()
+    panel._show_saved()
+    assert panel._saved.text() == "9 voxels changed · saved 0 s ago"
+    monkeypatch.setattr(Draft, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    painted(session, (slice(3, 4), slice(2, 5), slice(2, 5)))
+    case.edits.save()
+    panel._show_saved()
+    assert panel._saved.text().startswith("⚠ Not saved: The edits are not on the disk yet (No space left")
+
+
+def test_nothing_can_be_done_while_something_is_being_done(shown, session):
+    viewer, panel = shown
+    painted(session)
+    buttons = (panel._accept, panel._accept_next, panel._reject, panel._undo, panel._revert, panel._border)
+    session.be_busy("fill_holes")
+    assert panel._saved.text() == "Fill holes…"
+    assert not any(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
+    for name in ("accept", "reject", "revert", "smooth"):
+        keyed(viewer, name)
+    assert session.done == []
+    assert viewer.layers["labels"].editable, "painting goes on meanwhile"
+    session.be_busy("")
+    assert all(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
+
+
+def test_labels_stay_what_they_are_while_they_are_being_accepted(shown, session):
+    viewer, panel = shown
+    painted(session)
+    after = session.current.labels.copy()
+    session.be_busy("accepting")
+    assert not viewer.layers["labels"].editable
+    panel.layers.undo()
+    np.testing.assert_array_equal(session.current.labels, after)
+    session.be_busy("")
+    assert viewer.layers["labels"].editable
+    assert str(viewer.layers["labels"].mode) == "paint"
+
+
+def test_nothing_happens_during_a_stroke(shown, session):
+    viewer, panel = shown
+    with viewer.layers["labels"].block_history():
+        viewer.layers["labels"].paint((12, 30, 3), SPLEEN)
+        for name in ("accept", "accept and next", "reject", "revert", "fill_holes", "smooth", "interpolate"):
+            keyed(viewer, name)
+        panel._undo.click()
+        panel._border.slider.setValue(20)
+        panel._border.finish()
+    assert session.done == []
+    assert session.current.thresholds == []
+    assert session.current.edits.operations == ("paint",)
+    assert not panel._question.isVisible()
+
+
+def test_a_stroke_of_the_mouse_shows_at_once_in_the_panel(shown, session, qtbot):
+    viewer, panel = shown
+    stroke(viewer, (0.45, 0.2), (0.55, 0.25))
+    qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
+    assert panel._saved.text() == f"{session.current.edits.voxels_changed:,} voxels changed · saving…"
+    assert panel._undo.isEnabled()
+
+
+# -- the case -----------------------------------------------------------------------------------------------------
+
+
+def test_layers_that_were_deleted_come_back_at_a_click(shown, session, click):
+    viewer, panel = shown
+    assert not panel._restore_layers.isVisible()
+    viewer.layers.remove("labels")
+    click(panel._restore_layers)
+    assert viewer.layers["labels"].data is session.current.labels
+    assert not panel._restore_layers.isVisible()
+
+
+def test_without_a_case_the_panel_says_how_to_open_one(panel, session):
+    assert panel._name.isVisible()
+    session.open(None)
+    assert not panel._name.isVisible()
+    assert "No case is open" in panel._empty.text()
+    assert not panel._show_here.isVisible()
+    session.case_loading.emit("case_bb")
+    assert panel._empty.text() == "case_bb is being read…"
+    session.open(HandMadeCase("case_bb"))
+    assert (panel._name.text(), panel._status.text()) == ("case_bb", "predicted")
+    assert panel._source.text() == "Pseudo-label of run 0001 · step 412."
+
+
+def test_a_second_window_takes_the_case_over_and_the_first_can_take_it_back(shown, show, session, click):
+    viewer, panel = shown
+    other, second = show(session)
+    assert "labels" in other.layers
+    assert len(viewer.layers) == 0
+    assert "another window" in panel._empty.text()
+    session.open(HandMadeCase("case_bb"))
+    assert len(viewer.layers) == 0
+    assert second._name.text() == "case_bb"
+    click(panel._show_here)
+    assert viewer.layers["labels"].data is session.current.labels
+    assert len(other.layers) == 0
+    assert (panel._name.text(), panel._name.isVisible()) == ("case_bb", True)
+    assert "another window" in second._empty.text()
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def keys_of_napari(viewer):
+    """Return every key of napari's own: its settings, keymaps of the viewer and the layers, and the menus."""
+    from napari._app_model import get_app_model
+    from napari.layers import Image, Labels
+    from napari.settings import get_settings
+
+    found = {str(key) for keys in get_settings().shortcuts.shortcuts.values() for key in keys}
+    found |= {str(key) for owner in (Image, Labels, type(viewer)) for key in getattr(owner, "class_keymap", {})}
+    found |= {str(key) for layer in viewer.layers for key in layer.keymap}
+    found |= {str(rule.keybinding) for rule in get_app_model().keybindings}
+    for action in viewer.window._qt_window.findChildren(QAction):
+        found |= {key.toString() for key in action.shortcuts()}
+    return {QKeySequence(key).toString() for key in found} - {""}
+
+
+def test_no_key_of_the_panel_is_one_of_naparis(viewer):
+    taken = keys_of_napari(viewer)
+    assert {"Ctrl+Z", "Ctrl+Y", "Ctrl+G", "Ctrl+Shift+C", "Ctrl+O", "E", "["} <= taken, "napari's keys are not found"
+    own = [QKeySequence(key).toString() for keys in KEYS.values() for key in keys]
+    assert len(own) == len(set(own))
+    assert not set(own) & taken
+
+
+def test_every_key_is_written_where_its_action_is(panel):
+    tips = " ".join(
+        one.toolTip()
+        for one in (
+            *(panel._accept, panel._accept_next, panel._reject, panel._reopen, panel._revert, panel._changes),
+            *panel._clean_ups.values(),
+            *panel._overlay.buttons.values(),
+            *panel._look.buttons.values(),
+            *panel._plane.buttons.values(),
+        )
+    )
+    for name, keys in KEYS.items():
+        assert keys[-1] in tips, name
+
+
+def test_the_keyboard_goes_through_the_panel_from_top_to_bottom(panel, qtbot):
+    """By Tab, as the eye goes."""
+    order = [
+        panel._changes,
+        panel._classes,
+        panel._overlay.buttons["Map"],
+        panel._opacity,
+        panel._border.slider,
+        panel._clean_ups["fill_holes"],
+        panel._clean_ups["interpolate"],
+        panel._plane.buttons["axial"],
+        panel.lists.advice,
+        panel._accept_next,
+        panel._accept,
+        panel._reject,
+    ]
+    order[0].setFocus()
+    met, now = [], order[0]
+    for _ in range(60):
+        if now in order:
+            met.append(now)
+        if now is order[-1]:
+            break
+        qtbot.keyClick(now, Qt.Key.Key_Tab)
+        now = panel.window().focusWidget()
+    assert [order.index(one) for one in met] == list(range(len(order)))
