@@ -1,4 +1,4 @@
-# make demo   the whole way on made-up scans: training, masks, pictures in demo/
+# make demo   the whole way on made-up scans: in a window, training already; without a screen masks and pictures in demo/
 # make test   all checks: style, types, imports, tests
 # make lint   the checks without the tests
 #
@@ -15,11 +15,19 @@ QT_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libdbus-1-3 libfontconf
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
 	libxcb-sync1 libxcb-util1 libxcb-xfixes0 libxcb-xkb1
 
+# Where a window can be shown: on macOS always.
+SCREEN := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)))
+
 .PHONY: demo test lint
 .DELETE_ON_ERROR:
 
+ifdef SCREEN
+demo: $(VENV)/installed-with-window $(VENV)/screen
+	$(BIN)/napari-bcp demo demo --window
+else
 demo: $(VENV)/installed
-	$(BIN)/napari-bcp demo demo
+	$(BIN)/napari-bcp demo demo --no-window
+endif
 
 test: lint $(VENV)/screen
 	@if command -v xvfb-run >/dev/null; then \
@@ -42,9 +50,13 @@ $(VENV)/installed: $(INSTALLED_BY) | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+$(VENV)/installed-with-window: $(INSTALLED_BY) | $(BIN)/python
+	$(PIP) --editable '.[pyside6]'
+	@touch $@ $(VENV)/installed
+
 $(VENV)/installed-for-tests: $(INSTALLED_BY) | $(BIN)/python
 	$(PIP) --editable '.[dev,pyside6]'
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed $(VENV)/installed-with-window
 
 # Without these packages the tests that need no screen still run.
 $(VENV)/screen: Makefile | $(BIN)/python

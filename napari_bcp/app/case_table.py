@@ -386,7 +386,7 @@ class CaseTable(QTableView):
         return [case for case in cases if case is not None]
 
     def select(self, names: Iterable[str]) -> None:
-        """Select these cases, as far as they are shown, and nothing else."""
+        """Select these cases, as far as they are shown, and nothing else; the keys go to the first of them."""
         rows = [row for row in map(self._cases.row_of, names) if row is not None]
         selection = QItemSelection()
         for row in rows:
@@ -427,7 +427,9 @@ class CaseTable(QTableView):
             self._opened(case.name)
 
     def _keep_selection(self) -> None:
-        self._kept = [case.name for case in self.selected()]
+        current = self.currentIndex()
+        first = self._cases.case_at(current.row()) if current.isValid() else None
+        self._kept = [case.name for case in sorted(self.selected(), key=lambda case: case is not first)]
 
     def _restore_selection(self) -> None:
         if self._kept:

@@ -9,11 +9,10 @@ from napari_bcp.cli.console import follow, reporter
 from napari_bcp.cli.leaving import Stop, stop_on_signals
 from napari_bcp.cli.sheet import SheetRow, write_sheet
 from napari_bcp.cli.tables import print_table
-from napari_bcp.errors import PoolError
 from napari_bcp.metrics import Report, measure_case
+from napari_bcp.pool.sample import CASES, open_sample
 from napari_bcp.scans import read_mask, read_scan
 from napari_bcp.scans.maps import MapFile
-from napari_bcp.scans.phantom import Size, write_cohort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,13 +20,9 @@ if TYPE_CHECKING:
 
     from napari_bcp.cli.console import Display
     from napari_bcp.pool import Pool
-
-CASES, LABELLED = 24, 4
-QUICKLY = {"width": 16, "lr": 4e-3, "augment": "light", "stage1_share": 0.8}
-"""Settings for a network that learns the sample cohort, which varies little, in two minutes on two cores."""
+    from napari_bcp.scans.phantom import Size
 
 _PICTURED = 6
-_OWN_FILES = {"images", "labels", "truth", "classes.json", "pool", "sheet.png", "table.csv"}
 _SHOWN_MEASURES = ("Dice", "HD95 (mm)")
 
 
@@ -46,8 +41,7 @@ def run_demo(
     Raises PoolError if `folder` holds something else, and what the verbs raise.
     """
     pool = folder / "pool"
-    if not (pool / "pool.sqlite").exists():
-        _make_pool(folder, cases, size, display)
+    open_sample(folder, _shown_on(display), cases=cases, size=size).close()
     with stop_on_signals() as stop:
         if not _compute(pool, training, device, display, stop):
             return False
@@ -89,14 +83,16 @@ def evenly(rows: list[SheetRow], count: int) -> list[SheetRow]:
     return [rows[round(place * (len(rows) - 1) / (count - 1))] for place in range(count)]
 
 
-def _make_pool(folder: Path, cases: int, size: Size, display: Display) -> None:
-    """Write the cohort, of which a few cases have masks, and make its pool."""
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES):
-        raise PoolError(f"{folder} holds something else; name a new folder for the demo.", path=folder)
-    drawn = reporter("drawing scans", display)
-    write_cohort(folder, cases, min(LABELLED, cases), 0, size, lambda done, total: drawn(done, total, ""))
-    read = reporter("reading scans", display)
-    api.new_pool(folder / "pool", folder / "images", folder / "labels", folder / "classes.json", read).close()
+def _shown_on(display: Display) -> Callable[[str, int, int], None]:
+    """Return a callback (task, done, total) that shows the progress of each task."""
+    reporters: dict[str, Callable[[int, int, str], None]] = {}
+
+    def show(task: str, done: int, total: int) -> None:
+        if task not in reporters:
+            reporters[task] = reporter(task, display)
+        reporters[task](done, total, "")
+
+    return show
 
 
 def _compute(pool: Path, training: Mapping[str, Any], device: str, display: Display, stop: Stop) -> bool:

@@ -357,17 +357,25 @@ def doctor(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for everything that it writes.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 2.0,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="Time to train for; 1, and 10 in a window.")
+    ] = None,
     device: DeviceOption = "auto",
+    window: Annotated[
+        bool | None, typer.Option("--window/--no-window", help="Show it in a window; where there is a screen it does.")
+    ] = None,
 ) -> None:
-    """Show the whole way on scans that it makes itself: new, train, predict, evaluate, pictures.
+    """Show the whole way on scans that it makes itself: in a window, or as masks, figures and pictures.
 
     Example: [bold]napari-bcp demo[/]
     """
-    from napari_bcp.cli.demo import QUICKLY, run_demo
+    from napari_bcp.cli.demo import run_demo
+    from napari_bcp.cli.window import open_window, why_no_window
 
+    if window or (window is None and not why_no_window()):
+        raise typer.Exit(open_window("--sample", str(folder), "--train", str(minutes or 10.0)))
     with open_display() as display:
-        if not run_demo(folder, {"minutes": minutes, "settings": QUICKLY}, device, display):
+        if not run_demo(folder, {"minutes": minutes or 1.0}, device, display):
             _leave_stopped(display, _again("demo", folder))
 
 

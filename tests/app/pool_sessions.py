@@ -12,7 +12,7 @@ from napari_bcp.review.report import make_report
 from napari_bcp.scans import ClassSpec
 
 CLASSES = (ClassSpec(1, "liver", "#e69f00"), ClassSpec(2, "spleen", "#56b4e9"), ClassSpec(5, "aorta", "#d55e00"))
-DAY = "2020-03-01T08:00:00.000+00:00"
+DAY = "2026-03-01T08:00:00.000+00:00"
 
 
 def a_map(name, quality):

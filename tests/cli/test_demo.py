@@ -23,7 +23,7 @@ def test_the_demo_goes_from_made_up_scans_to_pictures_and_can_be_repeated(tmp_pa
 def test_the_demo_leaves_other_folders_alone(command, tmp_path):
     """Somebody's own scans may lie where the default points to."""
     (tmp_path / "thesis.txt").write_text("four years")
-    done = command("demo", tmp_path)
+    done = command("demo", tmp_path, "--no-window")
     assert done.code == 4
     assert "holds something else" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -43,3 +43,10 @@ def test_without_a_screen_the_command_says_so(monkeypatch):
 def test_without_napari_the_command_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(window, "find_spec", lambda name: None)
     assert "pip install 'napari-bcp[pyside6]'" in window.why_no_window()
+
+
+@pytest.mark.parametrize("asked", [(), ("--window",)])
+def test_where_there_is_a_screen_the_demo_is_a_window_that_trains_already(command, started, tmp_path, asked):
+    assert command("demo", tmp_path / "demo", *asked).code == 0
+    [words] = started
+    assert words[1:] == ["-m", "napari_bcp.app", "--sample", str(tmp_path / "demo"), "--train", "10.0"]

@@ -7,6 +7,7 @@ import sys
 import pytest
 from children import until
 
+from napari_bcp.worker.host import Worker
 from napari_bcp.worker.messages import Attend, CaseInfo, Cases, Pause, Ready
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -55,6 +56,20 @@ def test_after_a_flood_the_newest_lines_are_kept_also_those_written_last(start):
     assert child.worker.log_tail.split("\n") == [f"this is line {i:06}" for i in range(19960, 20000)]
 
 
+class SlowToLog(Worker):
+    """Looks at the log when the process has ended."""
+
+    def _keep_log(self, pipe):
+        self._process.wait()
+        super()._keep_log(pipe)
+
+
+def test_a_child_has_not_ended_before_its_last_words_are_kept():
+    worker = SlowToLog(program('import sys; sys.exit("The reason why.")'))
+    assert worker.wait(60)
+    assert worker.log_tail == "The reason why."
+
+
 def test_a_line_that_never_ends_is_kept_in_pieces(start):
     child = start(*program('import sys; sys.stderr.write("." * 400_000 + "\\nthe end")'))
     child.until_gone()
@@ -91,12 +106,12 @@ def test_nothing_is_left_of_a_child_that_was_killed(start):
     child.worker.kill()
     child.until_gone()
     assert child.worker.exit_code == -signal.SIGKILL
-    child.worker.send(Pause())
     for thread in child.worker._threads:
         thread.join(60)
     assert [thread.is_alive() for thread in child.worker._threads] == [False] * 3
     pipes = child.worker._process
     assert all(pipe.closed for pipe in (pipes.stdin, pipes.stdout, pipes.stderr))
+    child.worker.send(Pause())  # goes nowhere
 
 
 def test_a_program_that_is_not_there_is_said_at_once(start):

@@ -184,17 +184,17 @@ class CasesPanel(QWidget):
 
     def _show_next(self) -> None:
         proposals, current = self._session.proposals, self._session.current
-        here = "" if current is None else current.name
+        here, counts = "" if current is None else current.name, self._model.counts()
         following = next((one for one in proposals if one.name != here), None)
         self._next.setEnabled(following is not None)
         if following is not None:
             text = f"<b>{escape(following.name)}</b> – {escape(following.reason)}"
         elif proposals:
             text = f"Nothing is proposed beside {escape(here)}, which is open."
-        elif self._session.cases:
-            text = "Nothing is proposed: every case is accepted or left out."
+        elif self._session.cases and not counts["unlabelled"] + counts["predicted"]:
+            text = "Nothing is proposed: no case waits for a mask."
         else:
-            text = ""
+            text = ""  # the order is being made
         self._next_name.setText(text)
 
     def _show_opened(self) -> None:
