@@ -10,6 +10,7 @@ from children import until
 from napari_bcp.worker.host import Worker
 from napari_bcp.worker.messages import Attend, CaseInfo, Cases, Pause, Ready
 
+A_WHILE_S = 0.3
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
@@ -57,16 +58,20 @@ def test_after_a_flood_the_newest_lines_are_kept_also_those_written_last(start):
 
 
 class SlowToLog(Worker):
-    """Looks at the log when the process has ended."""
+    """Looks at the log a while after the process has ended."""
+
+    late = None
 
     def _keep_log(self, pipe):
         self._process.wait()
+        self.late = self._ended.wait(A_WHILE_S)
         super()._keep_log(pipe)
 
 
 def test_a_child_has_not_ended_before_its_last_words_are_kept():
     worker = SlowToLog(program('import sys; sys.exit("The reason why.")'))
     assert worker.wait(60)
+    assert worker.late is False
     assert worker.log_tail == "The reason why."
 
 

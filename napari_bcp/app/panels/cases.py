@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import QItemSelection, Qt
 from qtpy.QtGui import QAction, QKeySequence, QShortcut, QShowEvent
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
-from superqt import QFlowLayout, QLabeledDoubleSlider
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QFlowLayout
 
 from napari_bcp.app.case_table import COLUMNS, CaseTable, CaseTableModel
 from napari_bcp.app.listen import listen
@@ -20,11 +30,12 @@ from napari_bcp.app.wording import counted
 from napari_bcp.pool import STATUSES, TRANSITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari_bcp.app.session import Session
     from napari_bcp.app.theme import Colours
-    from napari_bcp.pool import Case
+    from napari_bcp.pool import Case, Status
+    from napari_bcp.pool.status import Action
 
 NEXT_KEY: Final = "N"
 _USUAL_QUALITY: Final = 0.95
@@ -212,11 +223,12 @@ class CasesPanel(QWidget):
         else:
             self._about.setText(f"{counted(len(cases), 'case')} selected" if cases else "")
         self._about.setVisible(bool(self._about.text()))
+        statuses = {case.status for case in cases}
         self._actions["Open"].setEnabled(len(cases) == 1)
-        self._actions["Exclude"].setEnabled(bool(self._names("exclude", but="excluded")))
-        self._actions["Include"].setEnabled(bool(self._names("include")))
-        self._actions["Back to unlabelled…"].setEnabled(bool(self._names("reset", but="unlabelled")))
-        self._actions["Predict now"].setEnabled(bool(self._names("predict", but="excluded")))
+        self._actions["Exclude"].setEnabled(_allows("exclude", statuses, but="excluded"))
+        self._actions["Include"].setEnabled(_allows("include", statuses))
+        self._actions["Back to unlabelled…"].setEnabled(_allows("reset", statuses, but="unlabelled"))
+        self._actions["Predict now"].setEnabled(_allows("predict", statuses, but="excluded"))
 
     def _filter(self, *_: object) -> None:
         self._model.set_filter(self._search.text(), [name for name, chip in self._chips.items() if chip.isChecked()])
@@ -224,10 +236,9 @@ class CasesPanel(QWidget):
 
     # -- acting -----------------------------------------------------------------------------------------------
 
-    def _names(self, action: str, but: str = "") -> list[str]:
+    def _names(self, action: Action, but: str = "") -> list[str]:
         """Return the selected cases whose status allows `action`, except those with the status `but`."""
-        allowed = TRANSITIONS[action]  # type: ignore[index]
-        return [case.name for case in self.table.selected() if case.status in allowed and case.status != but]
+        return [case.name for case in self.table.selected() if _allows(action, {case.status}, but)]
 
     def _open(self, name: str) -> None:
         self._session.open_case(name)
@@ -309,11 +320,12 @@ class _AcceptAbove(QFrame):
     def __init__(self, session: Session, accept: Callable[[float], None]) -> None:
         super().__init__()
         self._session, self._accept_above = session, accept
-        self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self._slider.setRange(0.5, 1.0)
-        self._slider.setDecimals(2)
-        self._slider.setSingleStep(0.01)  # type: ignore[arg-type]
-        self._slider.setValue(_USUAL_QUALITY)
+        self._slider = QSlider(Qt.Orientation.Horizontal)  # in hundredths: superqt's slider of fractions takes no keys
+        self._slider.setRange(50, 100)
+        self._slider.setPageStep(5)
+        self._slider.setValue(round(100 * _USUAL_QUALITY))
+        self._slider.setAccessibleName("Expected quality from")
+        self._value = QLabel()
         self._slider.setToolTip("The lowest expected quality that any class of a case may have")
         self._text = wrapped_label()
         self.done = button("Accept", "Accept these pseudo-labels as masks", self._accept)
@@ -321,6 +333,7 @@ class _AcceptAbove(QFrame):
         row = QHBoxLayout()
         row.addWidget(QLabel("Expected quality from"))
         row.addWidget(self._slider, 1)
+        row.addWidget(self._value)
         buttons = QHBoxLayout()
         buttons.addStretch()
         buttons.addWidget(self.done)
@@ -339,7 +352,8 @@ class _AcceptAbove(QFrame):
 
     def count(self, *_: object) -> None:
         """Say how many cases the slider's value concerns."""
-        number = len(self._session.cases_above(self._slider.value()))
+        self._value.setText(f"{self._quality():.2f}")
+        number = len(self._session.cases_above(self._quality()))
         predicted = Counter(case.status for case in self._session.cases)["predicted"]
         self._text.setText(
             f"{number:,} of {counted(predicted, 'predicted case')}. A pseudo-label that is accepted becomes a mask, "
@@ -353,7 +367,15 @@ class _AcceptAbove(QFrame):
         self._slider.setFocus()
 
     def _accept(self) -> None:
-        self._accept_above(self._slider.value())
+        self._accept_above(self._quality())
+
+    def _quality(self) -> float:
+        return self._slider.value() / 100
+
+
+def _allows(action: Action, statuses: Iterable[Status], but: str = "") -> bool:
+    """Return whether a case with one of these statuses, other than `but`, allows `action`."""
+    return any(status in TRANSITIONS[action] and status != but for status in statuses)
 
 
 def _what_is_lost(cases: Sequence[Case]) -> str:

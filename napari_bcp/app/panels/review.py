@@ -79,6 +79,7 @@ class ReviewPanel(QWidget):
         self._colours: Colours | None = None
         self._case: OpenCase | None = None
         self._percents: dict[int, int] = {}  # where the border of each class was put in this case
+        self._listed_axis = 0  # of the slices worth a look
         self._elsewhere = False  # whether another window shows the case
         self._moving_border = False  # whether an edit is the border's
         self._restoring = False  # whether the next edit puts an island back
@@ -412,8 +413,8 @@ class ReviewPanel(QWidget):
         self._opacity.setValue(round(100 * layers.opacity))
         self._opacity.blockSignals(False)
         self._changes.setChecked(layers.changes_shown)
-        if layers.plane != self._shown_plane():
-            self._plane.show_choice(layers.plane)
+        self._plane.show_choice(layers.plane)
+        if layers.axis != self._listed_axis:
             self._lists_timer.start(0)
 
     def _shown_plane(self) -> str | None:
@@ -464,7 +465,7 @@ class ReviewPanel(QWidget):
         self._lists_timer.stop()
         if self._case is None or self._case.map is None:
             return
-        axis = self.layers.axis
+        axis = self._listed_axis = self.layers.axis
         self._session.ask_current(
             lambda case: case.worth_a_look(axis), lambda notes: self.lists.show_advice(notes, axis)
         )
