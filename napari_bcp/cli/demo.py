@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from napari_bcp.pool import Pool
 
 CASES, LABELLED = 24, 4
-QUICKLY = {"width": 16, "lr": 4e-3, "augment": "light", "stage1_share": 0.8}
-"""Settings for a network that learns the sample cohort, which varies little, in two minutes on two cores."""
 
 _PICTURED = 6
 _OWN_FILES = {"images", "labels", "truth", "classes.json", "pool", "sheet.png", "table.csv"}

@@ -344,17 +344,17 @@ def doctor(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for everything that it writes.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 2.0,
+    minutes: Annotated[float, typer.Option(metavar="M", help="Time to train for.")] = 1.0,
     device: DeviceOption = "auto",
 ) -> None:
     """Show the whole way on scans that it makes itself: new, train, predict, evaluate, pictures.
 
     Example: [bold]napari-bcp demo[/]
     """
-    from napari_bcp.cli.demo import QUICKLY, run_demo
+    from napari_bcp.cli.demo import run_demo
 
     with open_display() as display:
-        if not run_demo(folder, {"minutes": minutes, "settings": QUICKLY}, device, display):
+        if not run_demo(folder, {"minutes": minutes}, device, display):
             _leave_stopped(display, _again("demo", folder))
 
 
