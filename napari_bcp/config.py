@@ -8,7 +8,7 @@ strings, so that a panel can list them without loading torch; tests hold them eq
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -23,6 +23,7 @@ LOSSES = (
     "balanced-ce",
     "ce",
     "ce-dice",
+    "ce-dice-balanced",
     "ce-dice-squared",
     "ce-dml",
     "ce-jml",
@@ -121,6 +122,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         "balanced-ce",
         "ce",
         "ce-dice",
+        "ce-dice-balanced",
         "ce-dice-squared",
         "ce-dml",
         "ce-jml",
@@ -145,6 +147,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         "weighted-ce",
     ] = "ce-dice"
     """What the student minimises."""
+
+    balanced_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the budget, before stage 2, that minimises ce-dice-balanced: small structures are found sooner."""
 
     mean_loss: bool = True
     """Divide the loss of a mixed step by its total weight, so that all steps count alike, or sum it as published."""
@@ -190,6 +195,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 _PAPER: dict[str, Any] = {
     "stage1_steps": 0,
+    "balanced_share": 0.0,
     "ema": 0.99,
     "mixing": 1.0,
     "mixing_late": 1.0,
@@ -204,7 +210,7 @@ _PAPER: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "quality": {"stage1_share": 0.3, "ema": 0.99, "lr": 1e-3},
+    "quality": {"width": 32, "stage1_share": 0.3, "ema": 0.99, "lr": 1e-3},
     "paper-la": {
         "dimensions": "3",
         "network": "vnet",
@@ -318,12 +324,18 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
                     value = json.loads(f"[{text}]")
                 except ValueError:
                     value = text
-        if text.lower() in ("none", "null", ""):
+        if text.lower() in ("none", "null", "") and text not in _choices(key.strip()):
             value = None
         if key.strip() == "dimensions":
             value = text
         values[key.strip()] = value
     return values
+
+
+def _choices(key: str) -> tuple[Any, ...]:
+    """Return the words that setting `key` can take, such as "none" for augment; empty for other kinds of setting."""
+    known = TrainConfig.model_fields.get(key)
+    return get_args(known.annotation) if known is not None else ()
 
 
 def make_config(preset: str = "quick", settings: Mapping[str, Any] | None = None) -> TrainConfig:

@@ -55,16 +55,21 @@ def bfloat16_pays(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     conv = nn.Conv3d(32, 32, 3, padding=1)
     conv.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    x = torch.zeros(2, 32, 40, 32, 20).contiguous(memory_format=torch.channels_last_3d)
+    # A processor without instructions for it takes seconds for one large convolution: a small one tells that first.
+    small, large = (2, 32, 20, 16, 10), (2, 32, 40, 32, 20)
+    if _fastest(conv, small, bfloat16=True, tries=2) > 4 * _fastest(conv, small, bfloat16=False, tries=2):
+        return False
+    return _fastest(conv, large, bfloat16=False) > 1.3 * _fastest(conv, large, bfloat16=True)
 
-    def seconds(bfloat16: bool) -> float:
+
+def _fastest(conv: nn.Module, shape: tuple[int, ...], *, bfloat16: bool, tries: int = 4) -> float:
+    """Return the seconds of the fastest of `tries` training steps of one convolution on `shape` (B, C, x, y, z)."""
+    x = torch.zeros(shape).contiguous(memory_format=torch.channels_last_3d)
+    times = []
+    for _ in range(tries):
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             total = conv(x).sum()
         total.backward()
-        return time.perf_counter() - start
-
-    float32 = min(seconds(bfloat16=False) for _ in range(3))
-    if (first := seconds(bfloat16=True)) > 3 * float32:
-        return False  # emulated, and so slow that timing it again would be felt
-    return float32 > 1.3 * min(first, *(seconds(bfloat16=True) for _ in range(3)))
+        times.append(time.perf_counter() - start)
+    return min(times)

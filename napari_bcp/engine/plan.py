@@ -77,9 +77,9 @@ class _Budget(BaseModel, frozen=True):
 
 
 # Voxels of a whole scan and of a block, and blocks a step. The processor's figures keep a step of the quick
-# network near a third of a second on two cores.
+# network below a third of a second on two cores.
 _BUDGETS = {
-    ("cpu", 3): _Budget(scan=300_000, block=205_000, batch=2),
+    ("cpu", 3): _Budget(scan=300_000, block=100_000, batch=2),
     ("cpu", 2): _Budget(scan=70_000, block=40_000, batch=8),
     ("cuda", 3): _Budget(scan=6_000_000, block=1_300_000, batch=4),
     ("cuda", 2): _Budget(scan=262_144, block=262_144, batch=24),
@@ -108,7 +108,8 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
     patch, strides = _block(found, spacing, config, budget, dimensions, network)
     normalise = config.normalise if config.normalise != "auto" else ("ct" if found.ct else "zscore")
     low, _, high, mean, sd = found.foreground
-    halved = any(s > 1 for s in strides[0])
+    # In minutes on a processor twice the steps are worth more than twice the channels.
+    wide = device.type == "cuda" and any(s > 1 for s in strides[0])
     batch = config.batch or budget.batch
     stride: tuple[int, int, int] = (max(1, patch[0] // 2), max(1, patch[1] // 2), max(1, patch[2] // 2))
     if paper:
@@ -124,7 +125,7 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
         blend="mean" if paper else "gaussian",
         padding="zero" if paper else "edge",
         network=network,
-        width=config.width or (NETWORKS[network].width if paper or halved else 16),
+        width=config.width or (NETWORKS[network].width if paper or wide else 16),
         strides=strides,
         classes=tuple(sorted(classes)),
         batch=batch,
@@ -172,22 +173,24 @@ def _block(
 ) -> tuple[tuple[int, int, int], tuple[tuple[int, ...], ...]]:
     """Return the block and the strides of the network's levels."""
     fixed = NETWORKS[network].fixed_strides
+    whole = [max(1, round(found.extent[i] / (spacing[i] or found.spacing[i]))) for i in range(dimensions)]
+    scan = math.prod(whole)
     if config.patch is not None:
         if len(config.patch) != dimensions and not (dimensions == 2 and len(config.patch) == 3):
             raise SettingError(f"Setting 'patch' has {len(config.patch)} sizes; give {dimensions}, such as 96,96,64.")
         sides = [int(n) for n in config.patch[:dimensions]]
     else:
-        sides = [max(1, round(found.extent[i] / (spacing[i] or found.spacing[i]))) for i in range(dimensions)]
-        whole = math.prod(sides) <= budget.block
-        sides = _shrink(sides, budget.block)
+        sides = _shrink(whole, budget.block)
         multiples = (
             [math.prod(level[i] for level in fixed) for i in range(dimensions)]
             if fixed
             else [2 ** _halvings(n) for n in sides]
         )
-        fit = math.ceil if whole else round
+        fit = math.ceil if scan <= budget.block else round
         sides = [max(m, fit(n / m) * m) for n, m in zip(sides, multiples, strict=True)]
-    strides = tuple(tuple(s) for s in fixed) if fixed else _strides(sides, dimensions)
+    # The stem halves scans that are large enough to lose nothing by it, however small the block.
+    halved = scan > (100_000 if dimensions == 3 else 24_000)
+    strides = tuple(tuple(s) for s in fixed) if fixed else _strides(sides, dimensions, halved)
     for i, side in enumerate(sides):
         multiple = math.prod(level[i] for level in strides)
         if side < 1 or side % multiple:
@@ -215,9 +218,11 @@ def _halvings(side: int) -> int:
     return max(0, min(4, int(math.log2(max(side, 4) / 4))))
 
 
-def _strides(sides: Sequence[int], dimensions: int) -> tuple[tuple[int, ...], ...]:
-    """Return the strides of four levels; the stem halves only blocks large enough to lose nothing by it."""
-    halved = math.prod(sides) > (100_000 if dimensions == 3 else 24_000)
+def _strides(sides: Sequence[int], dimensions: int, halved: bool) -> tuple[tuple[int, ...], ...]:
+    """Return the strides of four levels.
+
+    sides : of the block in voxels.  halved : whether the stem halves it.
+    """
     left = [min(_halvings(n), (n & -n).bit_length() - 1) for n in sides]
     levels = []
     for level in range(4):

@@ -152,13 +152,13 @@ def predict_scan(
 
 
 def _blocks(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return block and stride: the plan's, or the whole image in one pass where that is hardly more work."""
+    """Return block and stride: the plan's, or the whole image in one pass where it is not much larger."""
     multiples = [math.prod(level[i] for level in plan.strides) for i in range(plan.dimensions)]
     multiples += [1] * (3 - plan.dimensions)
     whole = tuple(math.ceil(n / m) * m for n, m in zip(shape, multiples, strict=True))
     if plan.dimensions == 2:
         whole = (whole[0], whole[1], 1)
-    if plan.blend == "gaussian" and math.prod(whole) <= 3 * math.prod(plan.patch):
+    if plan.blend == "gaussian" and math.prod(whole) <= 6 * math.prod(plan.patch):
         return whole, whole
     return plan.patch, plan.stride
 

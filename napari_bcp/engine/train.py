@@ -146,6 +146,7 @@ class _Loop:
         self.state, self.stop, self.between = state, stop, between
         self.sampler = Sampler(plan, config, state.rng, cache.get)
         self.loss = get_loss(config.loss)
+        self.early_loss, self.late_loss = get_loss("ce-dice-balanced"), self.loss
         self.bfloat16 = plan.bfloat16_on(device)
         self.form = memory_format(plan, config.channels_last)
         self.dropped: set[CaseFiles] = set()
@@ -357,6 +358,8 @@ class _Loop:
     def _step(self, stage: Literal[1, 2], share: float) -> float:
         """Do one optimiser step and move the teacher; returns the loss."""
         state, config = self.state, self.config
+        early = state.stage2_from is None and share < config.balanced_share
+        self.loss = self.early_loss if early else self.late_loss
         outer = torch.get_rng_state()
         torch.set_rng_state(state.torch_rng)
         try:
@@ -377,8 +380,10 @@ class _Loop:
             state.torch_rng = torch.get_rng_state()
             torch.set_rng_state(outer)
         if config.teacher_from_start:
-            # The teacher's first steps follow the student closely, or it would keep random weights for long.
-            update_teacher(state.teacher, state.student, min(config.ema, 1 - 1 / (state.step + 1)), config.buffers)
+            # The teacher averages about the last tenth of the steps: a plain mean of them all, or a long memory,
+            # would hold weights from before the student had seen the smaller structures.
+            decay = min(config.ema, state.step / (state.step + 10))
+            update_teacher(state.teacher, state.student, decay, config.buffers)
         elif stage == 2:
             update_teacher(state.teacher, state.student, config.ema, config.buffers)
         return float(loss.detach())

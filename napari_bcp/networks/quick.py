@@ -1,12 +1,13 @@
 """The quick network: a U-Net whose first convolution halves the grid, for training on an ordinary processor.
 
 Most of the time of a U-Net goes into its first level, where the grid is largest and the channels say least. Here
-the trunk works on the halved grid and a light head of few channels, which sees the image once more, brings the
-border back to full resolution. Along an axis where the block is too small nothing is halved.
+the trunk works on the halved grid, and its last layer gives the scores of the full grid at once, eight voxels for one
+of its own. Along an axis where the block is too small nothing is halved.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +27,11 @@ class QuickNet(nn.Module):
     forward : (B, channels, *S) -> logits (B, classes, *S); each axis a multiple of the product of its strides.
     strides : one tuple a level, the factor by which each axis shrinks on entering the level; the first is the
         stem's, relative to the image.
-    widths : channels of each level.  head : channels of the full-resolution head.
+    widths : channels of each level.
+
+    Scores are linear in all channels of the first level. A layer of a few channels in between, none of which can be
+    negative, starves small structures: the first steps push all classes down together, and a class whose few weights
+    have all become negative comes back late or never.
     """
 
     def __init__(
@@ -35,7 +40,6 @@ class QuickNet(nn.Module):
         classes: int,
         strides: Sequence[Sequence[int]],
         widths: Sequence[int],
-        head: int = 8,
     ) -> None:
         super().__init__()
         self.dims = len(strides[0])
@@ -56,11 +60,16 @@ class QuickNet(nn.Module):
             up.append(self._conv(2 * wide, wide, (3,) * self.dims))
         self.up = nn.ModuleList(up)
         stem = self.strides[0]
-        self.halved = any(s > 1 for s in stem)
-        if self.halved:
-            self.widen = _CONV_UP[self.dims](widths[0], head, stem, stride=stem)
-            self.head = self._conv(head + channels, head, (3,) * self.dims)
-        self.out = _CONV[self.dims](head if self.halved else widths[0], classes, 1)
+        halved = any(s > 1 for s in stem)
+        self.out = (_CONV_UP if halved else _CONV)[self.dims](widths[0], classes, stem, stride=stem)
+        self._expect_background()
+
+    @torch.no_grad()
+    def _expect_background(self) -> None:
+        """Start from nine voxels of background in ten, or the first steps are lost on learning just that."""
+        assert self.out.bias is not None  # noqa: S101 - both kinds of layer have one
+        self.out.bias.zero_()
+        self.out.bias[0] = math.log(9 * max(1, len(self.out.bias) - 1))
 
     def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
         padding = tuple((k - 1) // 2 for k in kernel)
@@ -68,8 +77,7 @@ class QuickNet(nn.Module):
         return nn.Sequential(conv, _NORM[self.dims](wide), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the output convolution sees, (B, head, *S), or of the first width if nothing is halved."""
-        image = x
+        """Return what the output layer sees, (B, widths[0], *S), each axis of S shrunk by the stem's stride."""
         skips: list[Tensor] = []
         for block in self.down:
             x = block(x)
@@ -77,8 +85,6 @@ class QuickNet(nn.Module):
         x = skips.pop()
         for widen, block in zip(self.up[::2], self.up[1::2], strict=True):
             x = block(torch.cat([skips.pop(), widen(x)], dim=1))
-        if self.halved:
-            x = self.head(torch.cat([self.widen(x), image], dim=1))
         return x
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class NetworkSpec:
 
 def _quick(classes: int, width: int, strides: Strides) -> nn.Module:
     widths = [min(width * 2**level, 5 * width) for level in range(len(strides))]
-    return QuickNet(1, classes, strides, widths, head=max(width // 4, 2 * classes))
+    return QuickNet(1, classes, strides, widths)
 
 
 NETWORKS: dict[str, NetworkSpec] = {

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from napari_bcp.cli.main import app
-from napari_bcp.config import PRESETS, TrainConfig
+from napari_bcp.config import PRESETS, TrainConfig, parse_assignments
 from napari_bcp.events import CaseUnusable, Event, Finished, MapMade, Note, Planned, Progress, Saved, Step, Validated
 from napari_bcp.metrics.report import Report, measure_case
 
@@ -112,6 +112,10 @@ def test_training_passes_on_what_was_asked(command, tmp_path):
     assert done.code == 0
     assert "1000 steps" in done.out
     assert f"napari-bcp predict {tmp_path}" in done.out
+
+
+def test_none_is_a_word_where_a_setting_has_it_and_an_empty_value_elsewhere():
+    assert parse_assignments(["augment=none", "width=none"]) == {"augment": "none", "width": None}
 
 
 def test_training_takes_minutes_or_steps(command):

@@ -60,6 +60,12 @@ def test_the_grid_is_coarse_for_large_scans_and_fine_enough_for_small_structures
     assert make_plan(BODY, [1, 2], make_config(), CPU).spacing == pytest.approx((2, 2, 2))
 
 
+def test_large_scans_are_halved_however_small_the_block():
+    small = make_config("quick", {"patch": (32, 32, 32)})
+    assert make_plan(ATRIUM, [1], small, CPU).strides[0] == (2, 2, 2)
+    assert make_plan(HIPPOCAMPUS, [1, 2], make_config(), CPU).strides[0] == (1, 1, 1)
+
+
 def test_hounsfield_units_are_scaled_by_one_window_for_all_scans():
     plan = make_plan(BODY, [1, 2], make_config(), CPU)
     assert plan.normalise == "ct"

@@ -10,7 +10,7 @@ from napari_bcp.engine.device import pick_device
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import network_of, predict_scan
-from napari_bcp.engine.train import Budget, train
+from napari_bcp.engine.train import Budget, new_state, train
 from napari_bcp.errors import CheckpointError, DeviceError, TrainingError
 from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_grid, read_mask, read_scan
@@ -82,6 +82,28 @@ def test_a_short_training_segments_what_it_was_never_shown(run, cohort, tmp_path
 def test_stage_2_waits_for_a_number_of_steps_as_well_as_for_its_share(run):
     events = run(steps=6, stage1_share=0.2, stage1_steps=4)
     assert [e.stage for e in of(events, "step")] == [1, 1, 1, 1, 2, 2]
+
+
+def test_early_on_the_teacher_is_close_behind_the_student(run, cohort, tmp_path):
+    """Whatever the decay: a map after few steps shows what was learnt in the last of them."""
+    run(steps=1, ema=0.999, folder="one")
+    run(steps=30, ema=0.999, folder="many")
+    start = new_state(plan_of(cohort(5, 2)[0], config := make_config("quick", SMALL)), config, CPU).student
+    one, many = (checkpoint.load(tmp_path / f / "last.pt") for f in ("one", "many"))
+    assert all(torch.equal(one["teacher"][k], v) for k, v in one["student"].items() if v.is_floating_point())
+    weights = [k for k, _ in start.named_parameters()]
+    behind = sum(float((many["student"][k] - many["teacher"][k]).square().sum()) for k in weights)
+    moved = sum(float((many["student"][k] - start.state_dict()[k]).square().sum()) for k in weights)
+    assert behind < 0.1 * moved
+
+
+def test_rare_classes_count_more_until_half_of_the_budget_or_stage_2(run):
+    """With one rate and one seed the first step's loss tells which loss it was."""
+    first = {share: of(run(steps=1, folder=str(share), balanced_share=share), "step")[0].loss for share in (0, 0.5)}
+    named = of(run(steps=1, folder="named", balanced_share=0, loss="ce-dice-balanced"), "step")[0].loss
+    assert first[0.5] == named != first[0]
+    late = of(run(steps=1, folder="late", balanced_share=1, stage1_share=0, mixing=0), "step")[0]
+    assert (late.stage, late.loss) == (2, of(run(steps=1, folder="plain", balanced_share=0, mixing=0), "step")[0].loss)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(run, tmp_path):

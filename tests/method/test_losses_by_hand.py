@@ -17,6 +17,7 @@ from napari_bcp.method.losses import get_loss
 PROBABILITIES = torch.tensor([[[0.2, 0.4, 0.9], [0.8, 0.6, 0.1]]], dtype=torch.float64)
 TARGET = torch.tensor([[1, 1, 0]])
 CE = -(log(0.8) + log(0.6) + log(0.9)) / 3
+EVENED_CE = -(1.5**0.5 * (log(0.8) + log(0.6)) + 3**0.5 * log(0.9)) / (2 * 1.5**0.5 + 3**0.5)
 FOREGROUND = {"background": False}
 TINY = {"smooth": 1e-12}
 
@@ -56,6 +57,7 @@ def combine(ce, foreground, background, share=0.5):
         ("jml", TINY | {"log": True}, combine(0, log(2.1 / 1.4), log(1.6 / 0.9), 1)),
         ("ctl", TINY, combine(0, 0.45 / 1.85, 0.25 / 1.15, 1)),
         ("ce-dice", TINY, combine(CE, 0.2, 0.7 / 2.5)),
+        ("ce-dice-balanced", TINY, combine(EVENED_CE, 0.2, 0.7 / 2.5)),
         ("ce-dice-squared", {}, combine(CE, 0.21 / 3.01, 0.21 / 2.01)),
         ("ce-jml", TINY, combine(CE, 0.7 / 2.1, 0.7 / 1.6, 0.75)),
         ("ce-dml", {}, combine(CE, 0.7 / 5.5, 0.7 / 4.5, 0.75)),

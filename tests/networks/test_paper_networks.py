@@ -84,8 +84,24 @@ def test_dropout_works_in_training_only():
     ],
 )
 def test_the_quick_network_keeps_the_shape_of_its_input(shape, strides):
-    network = QuickNet(1, 3, strides, [4, 8, 8][: len(strides)], head=4)
+    network = QuickNet(1, 3, strides, [4, 8, 8][: len(strides)])
     assert network(torch.randn(2, 1, *shape)).shape == (2, 3, *shape)
+
+
+@pytest.mark.parametrize("strides", [((2, 2, 2), (2, 2, 2)), ((1, 1, 1), (2, 2, 2))])
+def test_an_untrained_quick_network_expects_background(strides):
+    """Most voxels are: what it knows from the start costs no steps."""
+    torch.manual_seed(0)
+    scores = QuickNet(1, 4, strides, [16, 32])(torch.randn(2, 1, 16, 16, 16))
+    assert scores.softmax(1)[:, 0].mean() > 0.75
+
+
+def test_every_class_is_scored_from_all_channels_of_the_halved_grid():
+    """Of a few channels a rare class may have no positive weight left."""
+    network = QuickNet(1, 4, ((2, 2, 2), (2, 2, 2)), [16, 32])
+    x = torch.randn(1, 1, 16, 16, 16)
+    assert network.features(x).shape == (1, 16, 8, 8, 8)
+    assert network.out(network.features(x)).shape == (1, 4, 16, 16, 16)
 
 
 def test_the_registry_holds_the_names_that_the_settings_offer():

@@ -28,6 +28,18 @@ def ce_dice(
     return 0.5 * cross_entropy(v) + 0.5 * overlap
 
 
+def ce_dice_balanced(v: Inputs, *, smooth: float = 1e-5, background: bool = True, classes: Classes = "auto") -> Tensor:
+    """Return ½ Σ_c w_c CE_c + ½ Dice per sample, w_c ∝ (share of the class in the region)^-½, 1 on average over voxels.
+
+    Dice ignores imbalance only once a class is found: where its probability is near 0, so is the gradient. Until then
+    a structure of a few hundred voxels is learnt through its cross-entropy, which large classes drown.
+    """
+    weights = v.shares.clamp_min(1e-6).rsqrt()
+    weights = (weights / (weights * v.shares).sum().clamp_min(1e-6)).view(1, -1, 1)
+    overlap = dice(v, squared=False, smooth=smooth, background=background, classes=classes)
+    return -0.5 * v.mean(weights * v.mt * v.log_p) + 0.5 * overlap
+
+
 def ce_compatible(
     v: Inputs, *, alpha: float, beta: float, share: float = 0.75, smooth: float = 1.0, classes: Classes = "auto"
 ) -> Tensor:

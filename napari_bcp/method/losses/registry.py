@@ -277,6 +277,14 @@ LOSSES: Mapping[str, LossSpec] = _table(
         fixed=_PLAIN,
     ),
     LossSpec(
+        "ce-dice-balanced",
+        compound.ce_dice_balanced,
+        "compound",
+        "Half cross-entropy with weights that fall with the root of a class's share, half plain Dice per sample.",
+        "weights of Wong et al. 2018, arXiv 1809.00076",
+        soft_safe=False,
+    ),
+    LossSpec(
         "ce-dice-squared",
         compound.ce_dice,
         "compound",
