@@ -383,9 +383,8 @@ class CaseTable(QTableView):
     def selected(self) -> list[Case]:
         """Return the selected cases, from top to bottom; without those that are no longer in the pool."""
         # By ranges of whole rows: Qt's list of them takes half a second to make for ten thousand.
-        rows = sorted(
-            {row for part in self.selectionModel().selection() for row in range(part.top(), part.bottom() + 1)}
-        )
+        parts: Iterable[QItemSelectionRange] = self.selectionModel().selection()  # type: ignore[assignment]
+        rows = sorted({row for part in parts for row in range(part.top(), part.bottom() + 1)})
         return [case for row in rows if (case := self._cases.case_at(row)) is not None]
 
     def select(self, names: Iterable[str]) -> None:

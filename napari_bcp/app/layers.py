@@ -48,6 +48,10 @@ class CaseLayers:
     """The labels, or what can be undone, have changed."""
 
     def __init__(self, session: Session, viewer: Any) -> None:
+        former = _canvases.get(id(session))
+        if former is not None:
+            former.close()
+        _canvases[id(session)] = self
         self._session = session
         self._viewer = viewer
         self._case: OpenCase | None = None
@@ -59,32 +63,20 @@ class CaseLayers:
         self._filled = False
         self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
         self._view = View(viewer)
-        self._listening = False
         self._setting = False  # whether a layer is being changed from here, not by the user
         self._taking_stroke = False
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
         self._island: Island | None = None  # the one that is shown until another is
         self._stay: int | None = None  # the slice to go back to from an island that is only looked at in passing
-        self.take_over()
+        session.painting = self._is_painting
+        for signal, method in self._signals():
+            signal.connect(method)
+        self._open()
 
     @property
     def closed(self) -> bool:
         """Whether the case is not shown here: another viewer has taken it, or `close` was called."""
         return _canvases.get(id(self._session)) is not self
-
-    def take_over(self) -> None:
-        """Show the open case here, and no longer where it has been shown."""
-        former = _canvases.get(id(self._session))
-        if former is self:
-            return
-        _canvases[id(self._session)] = self
-        if former is not None:
-            former.close()
-        self._session.painting = self._is_painting
-        self._listening = True
-        for signal, method in self._signals():
-            signal.connect(method)
-        self._open()
 
     def _signals(self) -> Iterator[tuple[Any, Callable[..., object]]]:
         yield self._session.case_opened, self._open
@@ -98,12 +90,10 @@ class CaseLayers:
 
     def close(self) -> None:
         """Take the own layers away and listen to nothing any more. May be called twice."""
-        if not self._listening:
+        if self.closed:
             return
-        self._listening = False
-        if not self.closed:
-            del _canvases[id(self._session)]
-            self._session.painting = _never
+        del _canvases[id(self._session)]
+        self._session.painting = _never
         self._follow_edits(None)
         self._take_away()
         self._case = None

@@ -68,7 +68,7 @@ class PoolDialog(QDialog):
             label = None if item is None else item.widget()
             if isinstance(label, QLabel):
                 label.setBuddy((self.images, self.labels, self.place, self.classes)[row])
-        column = QVBoxLayout(self)
+        column = self._column = QVBoxLayout(self)
         column.addWidget(
             wrapped_label(
                 "Scans are NIfTI files (.nii, .nii.gz) and are only read. A mask has its scan's name, also with "
@@ -127,6 +127,9 @@ class PoolDialog(QDialog):
         problem = self._find_problem()
         self._problem.setText(problem)
         self._ok.setEnabled(not problem and bool(self.images.text().strip()))
+        needed = self._column.totalHeightForWidth(self.width())  # a window does not grow by itself with its text
+        if needed > self.height():
+            self.resize(self.width(), needed)
 
     def _find_problem(self) -> str:
         if not self.images.text().strip():
@@ -159,8 +162,10 @@ class PoolDialog(QDialog):
         self._browse(self.labels, "Folder of masks")
 
     def _browse_place(self) -> None:
+        before = self.place.text()
         self._browse(self.place, "Folder for the pool")
-        self._placed(self.place.text())
+        if self.place.text() != before:
+            self._placed(self.place.text())
 
     def _browse_classes(self) -> None:
         kinds = " ".join(f"*{ending}" for ending in _CLASS_FILES)

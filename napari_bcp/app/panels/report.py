@@ -67,6 +67,7 @@ class ReportPanel(QWidget):
         self._due.timeout.connect(self.refresh)
         listen(self, session.cases_changed, self._refresh_soon)
         listen(self, session.pool_changed, self._refresh_now)
+        self._draw()
 
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
@@ -149,21 +150,21 @@ class ReportPanel(QWidget):
 
     def _draw(self) -> None:
         data, colours = self._data, self._colours
+        lines = _dice_lines(data, self._session.classes) if data is not None else []
+        minutes = [one.minutes for one in data.efforts] if data is not None else []
         self._csv.setEnabled(data is not None)
         self._png.setEnabled(data is not None)
-        if colours is None:
-            return
-        self._summary.setText(_summary(data))
-        unit, seconds = _unit(data)
-        self._statuses.name_x(f"{unit} since the pool was made")
-        self._statuses.show_lines(_status_lines(data, colours, seconds) if data is not None else [])
-        lines = _dice_lines(data, self._session.classes) if data is not None else []
-        self._dice.show_lines(lines)
-        minutes = [one.minutes for one in data.efforts] if data is not None else []
-        self._effort.show_bars("", colours.blue, minutes)
         self._statuses.setVisible(data is not None and len(data.statuses.times) > 1)
         self._dice.setVisible(bool(lines))
         self._effort.setVisible(bool(minutes))
+        self._summary.setText(_summary(data))
+        if colours is None:
+            return
+        unit, seconds = _unit(data)
+        self._statuses.name_x(f"{unit} since the pool was made")
+        self._statuses.show_lines(_status_lines(data, colours, seconds) if data is not None else [])
+        self._dice.show_lines(lines)
+        self._effort.show_bars("", colours.blue, minutes)
 
     def _ask_csv(self) -> None:
         self._ask("Save table", "report.csv", "Table (*.csv)", self.save_csv)
@@ -193,6 +194,8 @@ def _summary(data: ReportData | None) -> str:
         return "No mask has been accepted by hand yet: this fills while you review."
     minutes = sorted(one.minutes for one in data.efforts)
     voxels = sorted(one.changed_voxels for one in data.efforts)
+    if len(minutes) == 1:
+        return f"1 case accepted by hand in {duration(60 * minutes[0])}, with {counted(voxels[0], 'changed voxel')}."
     middle = len(minutes) // 2
     return (
         f"{counted(len(minutes), 'case')} accepted by hand in {duration(60 * data.minutes)}; the middle one took "

@@ -287,13 +287,7 @@ class ReviewPanel(QWidget):
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setMargin(24)
         self._pages = QStackedWidget()
-        self._show_here = button("Show it here", "Show the open case in this window", self.layers.take_over)
-        nothing = QVBoxLayout()
-        nothing.addStretch()
-        nothing.addWidget(self._empty)
-        nothing.addWidget(self._show_here, 0, Qt.AlignmentFlag.AlignHCenter)
-        nothing.addStretch()
-        self._pages.addWidget(holding(nothing))
+        self._pages.addWidget(self._empty)
         self._pages.addWidget(holding(page))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -312,7 +306,6 @@ class ReviewPanel(QWidget):
         self._show_islands([])
         self.lists.show_advice([], self.layers.axis)
         self._pages.setCurrentIndex(0 if case is None else 1)
-        self._show_here.setVisible(elsewhere)
         self._empty.setText(
             "The open case is shown in another window."
             if elsewhere
@@ -396,8 +389,8 @@ class ReviewPanel(QWidget):
 
     def _show_canvas(self) -> None:
         """Follow what is shown on the canvas, whoever chose it."""
-        if self.layers.closed != self._elsewhere and self._session.current is not None:
-            self._show_case()  # another window has taken the case over, or this one has it back
+        if self.layers.closed and not self._elsewhere and self._session.current is not None:
+            self._show_case()  # another window has taken the case over
         if self._case is None:
             return
         layers = self.layers
