@@ -49,6 +49,7 @@ class Coach:
         self._trainer = make_trainer(self._hear)
         self._told: dict[str, str | None] = {}  # cases that the child knows, with their masks
         self._last_start: tuple[str, float, dict[str, Any]] | None = None
+        self._wishes: dict[str, int] = {}  # cases whose maps somebody waits for, and how often they were asked for
         self.visible: str | None = None
         """The case on screen, if its map may still help."""
         cohort.cases_changed.connect(self._follow_cases)
@@ -82,6 +83,7 @@ class Coach:
             self._update_run(self.state.run, status="stopped")
         self._trainer.close(seconds=0)
         self._told.clear()
+        self._wishes.clear()
         self._last_start, self.visible = None, None
         self._trainer.state = TrainingState()
         self.training_changed.emit()
@@ -156,8 +158,12 @@ class Coach:
         self._trainer.resume()
 
     def stop(self) -> None:
-        """Let it save and end."""
-        self._trainer.stop()
+        """Let the training save and end; without one, let no more maps be made."""
+        if self.state.active:
+            self._trainer.stop()
+        else:
+            self._wishes.clear()
+            self._trainer.stop_all()
         self.training_changed.emit()
 
     def predict_now(self, name: str) -> None:
@@ -165,6 +171,7 @@ class Coach:
         pool = self._cohort.pool
         if pool is None or name not in self._cohort.cases:
             return
+        self._wishes[name] = self._wishes.get(name, 0) + 1
         if self._trainer.busy:
             self._trainer.predict_now(name)
             return
@@ -173,6 +180,7 @@ class Coach:
             if pool is not self._cohort.pool:
                 return
             if checkpoint is None:
+                self._wishes.clear()
                 self._telling.tell("warning", "Nothing is trained yet: start the training first.", "cases")
             elif self._trainer.busy:
                 self._trainer.predict_now(name)
@@ -260,6 +268,7 @@ class Coach:
             return
         if report.kind == "map":
             made = report
+            self._wishes.pop(made.case, None)
             self._background.run(
                 "pool", lambda: record_made(pool, made), lambda _: self._made(pool, made.case), telling.failed("train")
             )
@@ -283,8 +292,17 @@ class Coach:
             if self.state.phase == "failed":
                 self._update_run(self.state.run, status="failed")
             telling.tell("error", report.text, "train")
+            self._wishes.clear()
         if report.kind in ("failed", "ended", "step"):
             telling.end_progress()
+        if report.kind == "ended" and not self._trainer.busy:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Ask once more for maps that the job that has ended was asked for too late."""
+        self._wishes = {name: asked for name, asked in self._wishes.items() if asked < 2}
+        for name in list(self._wishes):
+            self.predict_now(name)
 
     def _made(self, pool: Pool, name: str) -> None:
         if pool is self._cohort.pool:
@@ -292,6 +310,7 @@ class Coach:
             self.map_made.emit(name)
 
     def _leave_out(self, pool: Pool, name: str, reason: str, lasting: bool) -> None:
+        self._wishes.pop(name, None)
         self._telling.tell("warning", f"{name} is left out: {reason}", "cases")
         if lasting:
             self._background.run(

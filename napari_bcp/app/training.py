@@ -62,6 +62,7 @@ class TrainingState:
     """What the panels show of the training.
 
     share : of the time budget that is used up, 0 to 1;  dice : the newest on held-out cases, by class value
+    making_maps : maps are made, and nothing trains
     problem : why it failed, a sentence;  log_tail : what the child last wrote
     """
 
@@ -79,6 +80,7 @@ class TrainingState:
     memory_mb: float = 0.0
     dice: dict[int, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)
+    making_maps: bool = False
     problem: str = ""
     log_tail: str = ""
 
@@ -194,8 +196,10 @@ class Trainer:
             self._heard(report)
         if not worker.running:
             self._mourn(worker)
-            return True
-        return bool(reports)
+        making_maps = self.busy and not self.state.active
+        changed = bool(reports) or self._worker is None or making_maps != self.state.making_maps
+        self.state.making_maps = making_maps
+        return changed
 
     def _take(self, report: Report) -> None:
         """Let the state follow a report."""

@@ -246,6 +246,154 @@ def test_the_time_of_a_draft_goes_on_when_it_is_opened_again(path, monkeypatch):
     assert again.seconds >= spent + 10.0
 
 
+# -- previews -----------------------------------------------------------------------------------------------------
+
+
+def labels_with(value, *box):
+    """Return empty labels with a block of `value`."""
+    made = np.zeros(SHAPE, np.uint8)
+    made[box] = value
+    return made
+
+
+WIDE = labels_with(1, 1, slice(1, 5), slice(1, 5))
+NARROW = labels_with(1, 1, slice(2, 4), slice(2, 4))
+
+
+def test_a_preview_is_on_the_screen_and_no_edit_until_it_is_settled(edits, path):
+    boxes = []
+    edits.changed.connect(boxes.append)
+    assert edits.preview("border", WIDE) == box_of((1, 2), (1, 5), (1, 5))
+    np.testing.assert_array_equal(edits.array, WIDE)
+    assert not edits.settled.any()
+    assert (edits.operations, edits.can_undo, edits.dirty, edits.voxels_changed) == ((), False, False, 0)
+    edits.save()
+    assert not path.exists()
+    edits.preview("border", NARROW)
+    assert edits.settle() == box_of((1, 2), (2, 4), (2, 4))
+    np.testing.assert_array_equal(edits.settled, NARROW)
+    assert (edits.operations, edits.dirty, edits.voxels_changed) == (("border",), True, 4)
+    assert edits.settle() is None
+    assert boxes == [box_of((1, 2), (1, 5), (1, 5))] * 2 + [box_of((1, 2), (2, 4), (2, 4))]
+    edits.undo()
+    assert not edits.array.any(), "one step, however far the slider went"
+
+
+def test_a_preview_that_ends_where_it_began_is_no_edit(edits):
+    edits.apply("fill", NARROW)
+    edits.preview("border", WIDE)
+    edits.preview("border", NARROW)
+    assert edits.settle() is None
+    assert edits.operations == ("fill",)
+    np.testing.assert_array_equal(edits.array, NARROW)
+
+
+def test_a_preview_of_what_is_there_already_leaves_what_can_be_redone(edits):
+    edits.apply("fill", NARROW)
+    edits.undo()
+    edits.preview("border", np.zeros(SHAPE, np.uint8))
+    edits.settle()
+    assert edits.undone == ("fill",)
+
+
+@pytest.mark.parametrize("painted_first", [True, False])
+def test_a_stroke_during_a_preview_comes_after_it_and_both_are_undone_one_by_one(edits, path, painted_first):
+    """A stroke, and a fill, of which napari tells before it is painted."""
+    edits.preview("border", WIDE)
+    box = box_of((1, 2), (3, 6), (3, 7))
+    old = edits.array[box].copy()
+    if painted_first:
+        edits.array[box] = 2
+    edits.record_stroke([(box, None, old, 2)])
+    both = WIDE.copy()
+    both[box] = 2
+    np.testing.assert_array_equal(edits.array, both)
+    assert edits.operations == ("border", "paint")
+    edits.save()
+    again = opened(path)
+    np.testing.assert_array_equal(again.array, both)
+    assert again.operations == ("border", "paint")
+    for one in (edits, again):
+        one.undo()
+        np.testing.assert_array_equal(one.array, WIDE)
+        one.undo()
+        assert not one.array.any()
+        one.redo()
+        one.redo()
+        np.testing.assert_array_equal(one.array, both)
+
+
+def test_a_stroke_that_changes_nothing_still_ends_the_preview(edits):
+    edits.preview("border", WIDE)
+    box = box_of((1, 2), (2, 3), (2, 3))
+    edits.record_stroke([paint(edits.array, box, 1)])
+    assert edits.operations == ("border",)
+    np.testing.assert_array_equal(edits.array, WIDE)
+
+
+def test_undo_and_redo_settle_first(edits):
+    edits.apply("fill", NARROW)
+    edits.preview("border", WIDE)
+    edits.undo()
+    np.testing.assert_array_equal(edits.array, NARROW)
+    assert (edits.operations, edits.undone) == (("fill",), ("border",))
+    edits.undo()
+    edits.preview("border", WIDE)
+    edits.redo()
+    np.testing.assert_array_equal(edits.array, WIDE)
+    assert (edits.operations, edits.undone) == (("border",), ()), "a new edit ends what could be redone"
+
+
+def test_another_operation_and_another_preview_settle_first(edits):
+    edits.preview("border of 1", WIDE)
+    edits.preview("border of 2", labels_with(2, 0))
+    assert edits.operations == ("border of 1",)
+    edits.apply("smooth", NARROW)
+    assert edits.operations == ("border of 1", "border of 2", "smooth")
+    states = [labels_with(2, 0), WIDE, np.zeros(SHAPE, np.uint8)]
+    for state in states:
+        edits.undo()
+        np.testing.assert_array_equal(edits.array, state)
+
+
+def test_a_newer_map_does_not_replace_what_was_previewed(edits):
+    edits.preview("border", WIDE)
+    with pytest.raises(StateError, match="have been edited"):
+        edits.start_from(NARROW)
+    np.testing.assert_array_equal(edits.array, WIDE)
+    assert edits.operations == ("border",)
+
+
+def test_a_preview_of_other_labels_is_refused(edits):
+    with pytest.raises(GridMismatchError, match="'border'"):
+        edits.preview("border", np.zeros((1, 2, 3), np.uint8))
+    with pytest.raises(ValueError, match="int32 numbers"):
+        edits.preview("border", np.zeros(SHAPE, np.int32))
+    assert edits.settle() is None
+
+
+def test_the_journal_of_previews_strokes_and_undo_gives_the_same_labels(edits, path):
+    rng = np.random.default_rng(3)
+    for turn in range(30):
+        for _ in range(rng.integers(0, 4)):
+            edits.preview("border", rng.integers(0, 3, SHAPE, dtype=np.uint8))
+        if turn % 4 == 1:
+            edits.record_stroke([paint(edits.array, box_of((0, 2), (turn % 5, 6), (0, 4)), turn % 3)])
+        elif turn % 4 == 2:
+            edits.undo()
+        elif turn % 8 == 3:
+            edits.redo()
+    edits.settle()
+    edits.save()
+    again = opened(path)
+    np.testing.assert_array_equal(again.array, edits.array)
+    assert (again.operations, again.undone) == (edits.operations, edits.undone)
+    assert again.voxels_changed == edits.voxels_changed == np.count_nonzero(edits.array)
+    while edits.can_undo:
+        edits.undo()
+    assert not edits.array.any()
+
+
 # -- the journal --------------------------------------------------------------------------------------------------
 
 
@@ -480,6 +628,15 @@ class AnyOrderOfEdits(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 9))
     def operate(self, seed):
         self.stepped(self.edits.apply("any", np.random.default_rng(seed).integers(0, 3, SHAPE, dtype=np.uint8)))
+
+    @rule(seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3))
+    def slide(self, seeds):
+        """Preview and settle, with saving in between."""
+        for seed in seeds:
+            self.edits.preview("slide", np.random.default_rng(seed).integers(0, 3, SHAPE, dtype=np.uint8))
+            np.testing.assert_array_equal(self.edits.settled, self.states[-1])
+            self.edits.save()
+        self.stepped(self.edits.settle())
 
     @rule()
     def undo(self):

@@ -1,8 +1,9 @@
 """The form of all settings, typed into as a reader does."""
 
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QLineEdit
 
 from napari_bcp.app.forms import SettingsForm, text_of
 from napari_bcp.config import PRESETS, make_config, settings_table
@@ -79,7 +80,8 @@ def test_sizes_numbers_and_choices_are_read_as_on_the_command_line(form, type_in
     type_in("batch", "4")
     form._rows["loss"].editor.setFocus()
     qtbot.keyClicks(form._rows["loss"].editor, "dml")
-    qtbot.mouseClick(form._rows["mean_loss"].editor, Qt.MouseButton.LeftButton)
+    form._rows["mean_loss"].editor.setFocus()
+    qtbot.keyClick(form._rows["mean_loss"].editor, Qt.Key.Key_Space)
     form._rows["dimensions"].editor.setCurrentText("2")
     assert form.values() == {
         "patch": (32, 24, 16),
@@ -152,7 +154,7 @@ def test_a_setting_is_found_by_name_and_by_what_its_help_says(form, type_in, qtb
     form._search.clear()
     assert shown(form) == everything
     type_in("lr", "0.5")
-    qtbot.mouseClick(form._only_changed, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(form._only_changed, Qt.MouseButton.LeftButton, pos=QPoint(8, form._only_changed.height() // 2))
     assert shown(form) == ["lr"]
     qtbot.mouseClick(form._reset_all, Qt.MouseButton.LeftButton)
     assert shown(form) == []
@@ -184,10 +186,8 @@ def test_a_preset_changes_the_ground_and_keeps_what_was_changed_by_hand(form, ty
 
 
 def test_the_wheel_scrolls_past_a_choice_that_is_not_in_use(form, qtbot):
-    from qtpy.QtCore import QPoint, QPointF
-    from qtpy.QtGui import QWheelEvent
-    from qtpy.QtWidgets import QApplication
-
+    form.activateWindow()
+    qtbot.waitUntil(form.isActiveWindow)
     box = form._rows["loss"].editor
     form._search.setFocus()
     place = QPointF(box.rect().center())

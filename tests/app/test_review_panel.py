@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from canvas_cases import HandMadeCase, HandMadeSession
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QAction, QKeySequence, QMouseEvent
 from qtpy.QtTest import QTest
@@ -48,19 +49,40 @@ def show(make_napari_viewer, qtbot):
 
 
 @pytest.fixture
-def shown(show, session):
-    """The viewer and the panel of the case."""
+def alone(session, qtbot):
+    """A viewer without a window, and the panel of the case in a window of its own: a blink instead of seconds."""
+    viewer = ViewerModel()
+    panel = ReviewPanel(session, viewer)
+    qtbot.addWidget(panel, before_close_func=ReviewPanel.close_down)
+    panel.set_colours(colours_of("dark"))
+    panel.resize(420, 700)
+    panel.show()
+    panel.activateWindow()
+    qtbot.waitUntil(panel.isActiveWindow)
+    return viewer, panel
+
+
+@pytest.fixture
+def shown(request):
+    """The same in napari's window, for what has to work from the canvas; a click does not need it."""
+    by_key = getattr(request.node, "callspec", None) is None or request.node.callspec.params.get("by_key", True)
+    return request.getfixturevalue("napari_shown" if by_key else "alone")
+
+
+@pytest.fixture
+def napari_shown(show, session):
+    """The viewer and the panel of the case in napari's window."""
     return show(session)
 
 
 @pytest.fixture
-def viewer(shown):
-    return shown[0]
+def viewer(alone):
+    return alone[0]
 
 
 @pytest.fixture
-def panel(shown):
-    return shown[1]
+def panel(alone):
+    return alone[1]
 
 
 @pytest.fixture
@@ -75,10 +97,13 @@ def click(qtbot):
     return do
 
 
-def keyed(viewer, name):
-    """Press the key of an action while the canvas has the focus."""
+def keyed(where, name):
+    """Press the key of an action, with the focus on a panel, or on the canvas of a viewer."""
     combination = QKeySequence(KEYS[name][0])[0]
-    press(viewer, combination.key(), combination.keyboardModifiers())
+    if isinstance(where, ReviewPanel):
+        QTest.keyClick(where, combination.key(), combination.keyboardModifiers())
+    else:
+        press(where, combination.key(), combination.keyboardModifiers())
 
 
 def painted(session, box=(slice(12, 13), slice(2, 5), slice(2, 5)), value=LIVER):
@@ -157,13 +182,13 @@ def test_an_accepted_case_is_reopened(shown, session, click, by_key):
     assert session.done == [("reopen",)], "there is nothing to reopen in a case that is open"
 
 
-def test_a_proposal_without_edits_is_rejected_at_once(shown, session):
-    keyed(shown[0], "reject")
+def test_a_proposal_without_edits_is_rejected_at_once(alone, session):
+    keyed(alone[1], "reject")
     assert session.done == [("reject",)]
 
 
-def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(shown, session, click, qtbot):
-    viewer, panel = shown
+def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(alone, session, click, qtbot):
+    _, panel = alone
     painted(session)
     click(panel._reject)
     assert session.done == []
@@ -172,7 +197,7 @@ def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(shown
     qtbot.waitUntil(panel._question._no.hasFocus)
     qtbot.keyClick(panel._question._no, Qt.Key.Key_Space)
     assert (session.done, panel._question.isVisible()) == ([], False)
-    keyed(viewer, "reject")
+    keyed(panel, "reject")
     click(panel._question._yes)
     assert session.done == [("reject",)]
     assert not panel._question.isVisible()
@@ -185,11 +210,11 @@ def test_a_question_is_forgotten_with_its_case(panel, session, click):
     assert not panel._question.isVisible()
 
 
-def test_a_case_without_map_or_edits_cannot_be_rejected(shown, session):
-    viewer, panel = shown
+def test_a_case_without_map_or_edits_cannot_be_rejected(alone, session):
+    _, panel = alone
     session.open(HandMadeCase("case_bb", status="unlabelled", with_map=False))
     assert not panel._reject.isEnabled()
-    keyed(viewer, "reject")
+    keyed(panel, "reject")
     assert session.done == []
     assert not panel._border.isEnabled()
     assert not panel._overlay.isEnabled()
@@ -352,8 +377,8 @@ def test_ct_windows_and_the_whole_range_set_the_contrast(show):
 # -- the border ---------------------------------------------------------------------------------------------------
 
 
-def test_the_border_is_previewed_while_the_slider_moves_and_is_one_step(shown, session, click, qtbot):
-    _, panel = shown
+def test_the_border_is_previewed_while_the_slider_moves_and_is_one_step(alone, session, click, qtbot):
+    _, panel = alone
     case, slider = session.current, panel._border.slider
     before = case.labels.copy()
     place = drag(slider, 50, 20)
@@ -404,8 +429,8 @@ def test_undo_during_a_slide_takes_the_slide_back_for_good(shown, session, qtbot
     assert case.edits.undone == ("move border",)
 
 
-def test_a_stroke_during_a_slide_comes_after_it_and_both_are_undone_one_by_one(shown, session, qtbot):
-    viewer, panel = shown
+def test_a_stroke_during_a_slide_comes_after_it_and_both_are_undone_one_by_one(alone, session, qtbot):
+    viewer, panel = alone
     case = session.current
     before = case.labels.copy()
     qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
@@ -467,8 +492,8 @@ def test_islands_are_listed_with_volume_and_mean_probability(panel, session):
     assert item.text(2) == f"{100 * session.current.probability(LIVER).flat[island.indices].mean() / 255:.0f} %"
 
 
-def test_a_selected_island_is_shown_and_its_button_restores_it(shown, session, qtbot):
-    viewer, panel = shown
+def test_a_selected_island_is_shown_and_its_button_restores_it(alone, session, qtbot):
+    viewer, panel = alone
     tree = islands_shown(panel)
     qtbot.mouseClick(tree.viewport(), LEFT, pos=row_place(tree, 0))
     assert "island" in viewer.layers
@@ -493,8 +518,8 @@ def test_enter_restores_the_island_under_the_cursor(panel, session, qtbot):
     assert session.current.edits.operations == ("restore island",)
 
 
-def test_an_island_under_the_pointer_is_shown_and_leaving_it_goes_back(shown):
-    viewer, panel = shown
+def test_an_island_under_the_pointer_is_shown_and_leaving_it_goes_back(alone):
+    viewer, panel = alone
     tree = islands_shown(panel)
     here = viewer.dims.current_step[0]
     assert here == 12
@@ -508,8 +533,8 @@ def test_an_island_under_the_pointer_is_shown_and_leaving_it_goes_back(shown):
     assert viewer.dims.current_step[0] == here
 
 
-def test_the_selected_island_is_back_once_the_pointer_leaves_another(shown):
-    viewer, panel = shown
+def test_the_selected_island_is_back_once_the_pointer_leaves_another(alone):
+    viewer, panel = alone
     [island] = panel._case.islands()
     panel.lists.island_chosen.emit(island)
     there = viewer.dims.current_step
@@ -548,9 +573,9 @@ def test_a_slice_worth_a_look_is_one_click_away_by_the_number_at_naparis_slider(
     assert viewer.dims.current_step[0] == 11, "a second click goes there again"
 
 
-def test_slices_are_those_of_the_shown_plane(shown, session, qtbot):
-    viewer, panel = shown
-    keyed(viewer, "sagittal")
+def test_slices_are_those_of_the_shown_plane(alone, session, qtbot):
+    viewer, panel = alone
+    keyed(panel, "sagittal")
     wanted = [note.index for note in session.current.worth_a_look(2)]
     axial = [note.index for note in session.current.worth_a_look(0)]
     assert wanted != axial
@@ -589,23 +614,23 @@ def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch
     assert panel._saved.text().startswith("⚠ Not saved: The edits are not on the disk yet (No space left")
 
 
-def test_nothing_can_be_done_while_something_is_being_done(shown, session):
-    viewer, panel = shown
+def test_nothing_can_be_done_while_something_is_being_done(alone, session):
+    viewer, panel = alone
     painted(session)
     buttons = (panel._accept, panel._accept_next, panel._reject, panel._undo, panel._revert, panel._border)
     session.be_busy("fill_holes")
     assert panel._saved.text() == "Fill holes…"
     assert not any(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
     for name in ("accept", "reject", "revert", "smooth"):
-        keyed(viewer, name)
+        keyed(panel, name)
     assert session.done == []
     assert viewer.layers["labels"].editable, "painting goes on meanwhile"
     session.be_busy("")
     assert all(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
 
 
-def test_labels_stay_what_they_are_while_they_are_being_accepted(shown, session):
-    viewer, panel = shown
+def test_labels_stay_what_they_are_while_they_are_being_accepted(alone, session):
+    viewer, panel = alone
     painted(session)
     after = session.current.labels.copy()
     session.be_busy("accepting")
@@ -643,8 +668,8 @@ def test_a_stroke_of_the_mouse_shows_at_once_in_the_panel(shown, session, qtbot)
 # -- the case -----------------------------------------------------------------------------------------------------
 
 
-def test_layers_that_were_deleted_come_back_at_a_click(shown, session, click):
-    viewer, panel = shown
+def test_layers_that_were_deleted_come_back_at_a_click(alone, session, click):
+    viewer, panel = alone
     assert not panel._restore_layers.isVisible()
     viewer.layers.remove("labels")
     click(panel._restore_layers)
@@ -694,7 +719,8 @@ def keys_of_napari(viewer):
     return {QKeySequence(key).toString() for key in found} - {""}
 
 
-def test_no_key_of_the_panel_is_one_of_naparis(viewer):
+def test_no_key_of_the_panel_is_one_of_naparis(shown):
+    viewer, _ = shown
     taken = keys_of_napari(viewer)
     assert {"Ctrl+Z", "Ctrl+Y", "Ctrl+G", "Ctrl+Shift+C", "Ctrl+O", "E", "["} <= taken, "napari's keys are not found"
     own = [QKeySequence(key).toString() for keys in KEYS.values() for key in keys]

@@ -11,6 +11,7 @@ from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
 from napari_bcp.pool import Pool
 from napari_bcp.pool.drafts import Draft
 from napari_bcp.scans import display_arrays, from_display, read_mask
+from napari_bcp.worker.messages import Ended
 
 
 @pytest.fixture
@@ -459,6 +460,21 @@ def test_a_map_that_is_asked_for_before_anything_is_trained_says_so(quiet, pumpe
     session.predict_now("phantom_004")
     pumped(session, lambda: told)
     assert "start the training first" in told[-1][2]
+
+
+def test_a_map_that_a_job_was_asked_for_too_late_is_asked_for_once_more(quiet, pumped):
+    session, trainer = quiet
+    with_run = session.pool.new_run("quick", {}, {})
+    (with_run.path / "last.pt").write_bytes(b"a checkpoint")
+    trainer.busy = True
+    session.predict_now("phantom_004")
+    assert trainer.told("predict_now") == [["phantom_004"]]
+    trainer.busy = False
+    for _ in range(2):
+        trainer.heard(Ended(job="predict"))
+        pumped(session, lambda: trainer.told("predict"))
+    [[job]] = trainer.told("predict")
+    assert job.names == ("phantom_004",)
 
 
 def test_the_report_tells_what_was_accepted_and_how(quiet, pumped, opened):

@@ -128,9 +128,9 @@ def test_start_hands_over_preset_minutes_and_the_settings_that_were_changed(pane
     assert session.done == [("start", "quality", 45, {"lr": 3e-5}, False)]
 
 
-def test_a_new_run_is_begun_once(panel, session, click):
+def test_a_new_run_is_begun_once(panel, session, click, qtbot):
     panel._settings.expand(animate=False)
-    click(panel._fresh)
+    qtbot.keyClick(panel._fresh, Qt.Key.Key_Space)
     click(panel._start)
     click(panel._start)
     assert [what[-1] for what in session.done] == [True, False]
@@ -268,6 +268,8 @@ def test_every_phase_is_in_words(panel, session, phase):
 
 def test_a_panel_that_is_gone_listens_no_more(session, qtbot):
     panel = TrainPanel(session)
-    with qtbot.waitSignal(panel.destroyed):
-        panel.deleteLater()
+    gone = []
+    panel.destroyed.connect(lambda: gone.append(True))
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: bool(gone))
     session.be(phase="training")

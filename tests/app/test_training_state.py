@@ -258,10 +258,11 @@ def test_maps_alone_leave_the_training_s_state_as_it_was(window):
     )
     reports = (Ready(pid=1), Progress(task="making maps", done=0, total=1), made, Finished(reason="done", step=5))
     assert window.report(*reports) == "idle"
-    assert window.state == TrainingState()
+    assert window.state == TrainingState(making_maps=True)
     assert [report for report, _ in window.heard] == list(reports)
     window.report(Ended(job="predict"))
     assert not window.trainer.busy
+    assert window.state == TrainingState()
 
 
 def test_maps_that_fail_are_no_failed_training(window):

@@ -168,7 +168,12 @@ class TrainPanel(QWidget):
         self._pause.setToolTip(
             "Go on with the training" if phase == "paused" else "Free the processor for a while; nothing is lost"
         )
-        self._stop.setEnabled(phase in ("starting", "preparing", "training", "paused"))
+        self._stop.setEnabled(phase in ("starting", "preparing", "training", "paused") or training.making_maps)
+        self._stop.setToolTip(
+            "Make no more maps; Start, or opening a case, makes them again"
+            if training.making_maps
+            else "Save and end the training; it can go on later from here"
+        )
         for widget in (self._preset, self._minutes, self._fresh):
             widget.setEnabled(resting)
         self.form.setEnabled(resting)
