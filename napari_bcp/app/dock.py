@@ -56,6 +56,7 @@ class BcpWidget(QWidget):
         self._session = session
         self._viewer = napari_viewer
         self._summary_due = False
+        self._closed = False
         self._dialogs: dict[bool, PoolDialog] = {}
 
         self.message = MessageLine()
@@ -191,7 +192,10 @@ class BcpWidget(QWidget):
             self.deleteLater()
 
     def close_down(self) -> None:
-        """Let go of the viewer; the session goes on."""
+        """Let go of the viewer; the session goes on. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         self._viewer.events.theme.disconnect(self._follow_theme)
         self.review.close_down()
 

@@ -10,7 +10,7 @@ from qtpy.QtGui import QColor
 
 # Okabe and Ito, "Color Universal Design" (2008), and darker ones of the same hues for a light background.
 _ON_DARK: Final = {"blue": "#56b4e9", "orange": "#e69f00", "green": "#3fbf93", "red": "#f2784b"}
-_ON_LIGHT: Final = {"blue": "#0072b2", "orange": "#a86400", "green": "#00795a", "red": "#b84a00"}
+_ON_LIGHT: Final = {"blue": "#0072b2", "orange": "#a86400", "green": "#00795a", "red": "#ad4200"}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class PoolSession:
     """What the panels Cases and Report use of a session; everything happens at once, and `done` tells what was asked.
 
     history : the events of the pool, of which the report is made
-    problem : with a text in it, reading the report fails and is never answered, as in the real session
+    hold_acceptance : let accepting by the rule go on after it was asked for, until `accepted_by_rule`
     """
 
     pool_changed = Signal()
@@ -134,7 +134,6 @@ class PoolSession:
         return [case.name for case in self.cases if case.status == "predicted" and good(case)]
 
     def accept_all_above(self, quality):
-        """Accept by the rule, unless `hold_acceptance`: then that is still under way when this returns."""
         names = self.cases_above(quality)
         self.done.append(("accept above", round(quality, 2)))
         if not self.hold_acceptance:

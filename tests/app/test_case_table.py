@@ -32,12 +32,12 @@ DARK = colours_of("dark")
 
 SHEARED = "case_2.nii.gz is sheared; resample it and mark it usable."
 COHORT = (
-    a_case("case_10", "predicted", {1: 0.95, 2: 0.80, 5: 0.99}, changed="2026-03-04T08:00:00.000+00:00"),
-    a_case("case_9", "accepted", {1: 0.97, 2: 0.96, 5: 0.95}, changed="2026-03-02T08:00:00.000+00:00"),
-    a_case("Case_1", "unlabelled", changed="2026-03-05T08:00:00.000+00:00"),
-    a_case("case_3", "accepted", mask_by="rule", changed="2026-03-03T08:00:00.000+00:00"),
-    a_case("case_2", "unusable", reason=SHEARED, shape=None, spacing=None, changed="2026-03-01T08:00:00.000+00:00"),
-    a_case("case_4", "predicted", {1: 0.70, 2: 0.99, 5: None}, changed="2026-03-06T08:00:00.000+00:00"),
+    a_case("case_10", "predicted", {1: 0.95, 2: 0.80, 5: 0.99}, changed="2026-03-04T10:00:00.000+00:00"),
+    a_case("case_9", "accepted", {1: 0.97, 2: 0.96, 5: 0.95}, changed="2026-03-02T10:00:00.000+00:00"),
+    a_case("Case_1", "unlabelled", changed="2026-03-05T10:00:00.000+00:00"),
+    a_case("case_3", "accepted", mask_by="rule", changed="2026-03-03T10:00:00.000+00:00"),
+    a_case("case_2", "unusable", reason=SHEARED, shape=None, spacing=None, changed="2026-03-01T10:00:00.000+00:00"),
+    a_case("case_4", "predicted", {1: 0.70, 2: 0.99, 5: None}, changed="2026-03-06T10:00:00.000+00:00"),
 )
 PROPOSED = (
     a_proposal("case_4", "the aorta was not found, which most scans show"),
@@ -299,6 +299,8 @@ def test_one_change_among_ten_thousand_touches_one_row(crowd, qapp):
     assert told == [(4000, 4000)]
     crowd.cases_changed.emit(frozenset())
     assert told[1:] == [(0, 9999)]
+    model.set_filter("", ["accepted"])
+    assert told[2:] == ["reset"], "a view that is told of 7,500 rows one by one stands still"
 
 
 # -- the view -----------------------------------------------------------------------------------------------------

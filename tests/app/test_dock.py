@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import QuietTrainer, made_map
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt import QElidingLabel
 
 from napari_bcp.app import dock
@@ -280,8 +280,9 @@ def test_text_and_signs_stand_out_from_the_background(qapp, theme):
 
 def cut_off(widget):
     """Return the visible buttons and labels below `widget` that are too narrow for their text."""
+    QApplication.processEvents()  # Qt lays out what has changed only now
     found = []
-    for one in widget.findChildren((QPushButton, QLabel)):
+    for one in [*widget.findChildren(QPushButton), *widget.findChildren(QLabel)]:
         if not one.isVisible() or isinstance(one, QElidingLabel) or (isinstance(one, QLabel) and one.wordWrap()):
             continue
         metrics = one.fontMetrics()

@@ -1,6 +1,7 @@
 """Messages, questions and plots, as the panels put them together."""
 
 import pytest
+from napari.qt import get_stylesheet
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QImage, QWheelEvent
 from qtpy.QtWidgets import QApplication, QLineEdit, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
@@ -21,10 +22,12 @@ def buttons(widget):
 
 @pytest.fixture
 def window(qtbot):
-    """A window with a field in it, which has the keys."""
+    """A window with two fields in it, the second of which has the keys."""
     made = QWidget()
     made.field = QLineEdit()
-    QVBoxLayout(made).addWidget(made.field)
+    column = QVBoxLayout(made)
+    column.addWidget(QLineEdit())
+    column.addWidget(made.field)
     qtbot.addWidget(made)
     with qtbot.waitActive(made):
         made.show()
@@ -345,13 +348,14 @@ def test_the_name_of_the_lower_axis_is_not_cut_off(plot):
 
 def test_a_picture_is_twice_as_fine_and_on_paper_whatever_the_theme(plot, qapp, tmp_path):
     before = qapp.styleSheet()
-    qapp.setStyleSheet("QWidget { background-color: #262930; color: #f0f1f2; }")  # as napari's dark theme does
+    qapp.setStyleSheet(get_stylesheet("dark"))
     try:
         made = plot()
+        dark = made.grab().toImage()
         made.set_colours(colours_of("light"))
         made.show_lines([Line("liver", "#e69f00", [0, 1, 2], [1, 2, 3], fill=True)])
         save_picture(made, tmp_path / "plot.png", "#ffffff", "#101010")
-        dark = made.grab().toImage()
+        after = made.grab().toImage()
     finally:
         qapp.setStyleSheet(before)
     picture = QImage(str(tmp_path / "plot.png"))
@@ -359,8 +363,10 @@ def test_a_picture_is_twice_as_fine_and_on_paper_whatever_the_theme(plot, qapp, 
     assert has_colour(picture, "#ffffff")
     assert has_colour(picture, "#101010"), "the title must be there to read"
     assert has_colour(picture, "#e69f00")
-    assert not has_colour(picture, "#262930"), "nothing of the dark window may be on it"
-    assert has_colour(dark, "#262930"), "the window stays as it is"
+    assert has_colour(dark, DARK.background)
+    assert not has_colour(picture, DARK.background), "nothing of the dark window may be on it"
+    assert has_colour(after, DARK.background), "the window stays as it is"
+    assert not has_colour(after, "#ffffff")
 
 
 def test_a_picture_that_cannot_be_written_says_where_and_what_to_do(plot, tmp_path):

@@ -1,6 +1,7 @@
 """The Report panel: figures of a history that was written by hand, and the files that it saves."""
 
 import pytest
+from napari.qt import get_stylesheet
 from pool_sessions import PoolSession, a_case
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage
@@ -226,7 +227,9 @@ def test_changes_are_read_once_for_many(session, shown, qtbot):
 def test_figures_of_another_pool_are_never_shown(session, shown, monkeypatch):
     waiting = []
     monkeypatch.setattr(session, "ask_report", waiting.append)
+    shown.hide()
     session.open_other([a_case("x")], history=HISTORY[:5])
+    shown.show()
     assert plots(shown) == {}
     assert not buttons(shown)["Save table…"].isEnabled()
     waiting[-1](make_report(session.history))
@@ -284,10 +287,10 @@ def colours_in(path):
 
 def test_the_picture_has_all_plots_on_white_and_leaves_the_window_as_it_is(shown, saved_as, tmp_path, qapp, qtbot):
     before = qapp.styleSheet()
-    qapp.setStyleSheet("QWidget { background-color: #262930; color: #f0f1f2; }")  # as napari's dark theme does
+    qapp.setStyleSheet(get_stylesheet("dark"))
     try:
         QApplication.processEvents()
-        window = shown.grab().toImage()
+        window, size = shown.grab().toImage(), shown._figures.size()
         asked = saved_as(tmp_path / "report.png")
         qtbot.mouseClick(buttons(shown)["Save picture…"], LEFT)
         shown.message.clear()
@@ -299,12 +302,11 @@ def test_the_picture_has_all_plots_on_white_and_leaves_the_window_as_it_is(shown
     paper = colours_of("light")
     found = colours_in(tmp_path / "report.png")
     assert {"#ffffff", paper.text, paper.green, paper.blue, "#e69f00", "#56b4e9"} <= found
-    assert not {"#262930", "#f0f1f2", DARK.green} & found
-    size = QImage(str(tmp_path / "report.png")).size()
-    assert (size.width(), size.height()) == (2 * shown._figures.width(), 2 * shown._figures.height())
+    assert not {DARK.background, DARK.text, DARK.green} & found
+    assert QImage(str(tmp_path / "report.png")).size() == 2 * size, "twice as fine"
     assert shown._statuses.lines[0].colour == DARK.green
     assert window.pixelColor(3, 3) == after.pixelColor(3, 3)
-    assert {"#262930", DARK.green} <= {
+    assert {DARK.background, DARK.green} <= {
         after.pixelColor(x, y).name() for x in range(after.width()) for y in range(after.height())
     }
 

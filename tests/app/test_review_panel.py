@@ -151,7 +151,7 @@ def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key)
     for one in (*panel._clean_ups.values(), panel._border, panel._undo, panel._redo, panel._revert):
         assert not one.isEnabled()
     for name in ("accept", "fill_holes", "smooth", "reject", "revert"):
-        keyed(viewer, name)
+        keyed(panel, name)
     assert session.done == [("accept", False)], "nothing changes a locked case"
 
 
@@ -178,7 +178,7 @@ def test_an_accepted_case_is_reopened(shown, session, click, by_key):
     assert session.done == [("reopen",)]
     assert viewer.layers["labels"].editable
     assert panel._accept.isVisible()
-    keyed(viewer, "reopen")
+    keyed(panel, "reopen")
     assert session.done == [("reopen",)], "there is nothing to reopen in a case that is open"
 
 

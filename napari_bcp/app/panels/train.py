@@ -170,7 +170,7 @@ class TrainPanel(QWidget):
         )
         self._stop.setEnabled(phase in ("starting", "preparing", "training", "paused") or training.making_maps)
         self._stop.setToolTip(
-            "Make no more maps; Start, or opening a case, makes them again"
+            "Make no more maps now; the next training does, and Predict now in Cases"
             if training.making_maps
             else "Save and end the training; it can go on later from here"
         )
