@@ -35,7 +35,6 @@ def show(make_napari_viewer, qtbot):
         if viewer is None:
             viewer = make_napari_viewer(show=True)
         viewer.window._qt_window.resize(1280, 800)
-        qtbot.wait(500)
         widget = BcpWidget(viewer, session)
         docks.append(widget)
         viewer.window.add_dock_widget(widget, name="Bidirectional Copy-Paste")
