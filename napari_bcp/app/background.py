@@ -57,7 +57,11 @@ class Background:
     def pump(self) -> None:
         """Do what has come back since the last time, and nothing that comes back meanwhile."""
         for _ in range(self._done.qsize()):
-            self._done.get()()
+            callback = self._done.get()
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - one that fails must not take the others with it
+                self._unexpected(error)
 
     def close(self) -> None:
         """Wait for what has been begun; of what waits, only reading is dropped. Nothing comes back any more."""

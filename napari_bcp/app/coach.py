@@ -10,8 +10,8 @@ from psygnal import Signal
 from napari_bcp.app.preferences import load as load_preferences
 from napari_bcp.app.training import Trainer, TrainingState
 from napari_bcp.config import make_config
-from napari_bcp.errors import SettingError
-from napari_bcp.pool.runs import best_checkpoint, choose_run, last_trained, record_made
+from napari_bcp.errors import BcpError, SettingError
+from napari_bcp.pool.runs import NEWEST, best_checkpoint, choose_run, last_trained, record_made
 from napari_bcp.worker.messages import CaseInfo, Predict, Train
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class Coach:
         make_trainer: Callable[[Callable[[Report], None]], Trainer] = Trainer,
     ) -> None:
         self._cohort, self._background, self._telling = cohort, background, telling
-        self._trainer = make_trainer(self._hear)
+        self._trainer = make_trainer(self._listen)
         self._told: dict[str, str | None] = {}  # cases that the child knows, with their masks
-        self._last_start: tuple[str, float, dict[str, Any]] | None = None
+        self._last_start: tuple[str, float, dict[str, Any], bool] | None = None
         self._wishes: dict[str, int] = {}  # cases whose maps somebody waits for, and how often they were asked for
+        self._task = ""  # what the child last reported the progress of
         self.visible: str | None = None
         """The case on screen, if its map may still help."""
         cohort.cases_changed.connect(self._follow_cases)
@@ -104,7 +105,7 @@ class Coach:
         except SettingError as error:
             self._telling.failed("train")(error)
             return
-        self._last_start = (preset, minutes, dict(settings))
+        self._last_start = (preset, minutes, dict(settings), fresh)
         self._set_phase_starting()
         self._background.run(
             "pool",
@@ -118,7 +119,11 @@ class Coach:
             return
         for note in run.notes:
             self._telling.tell("info", note.text, "train")
-        wishes, cases = load_preferences(), self._infos()
+        try:
+            wishes, cases = load_preferences(), self._infos()
+        except BcpError as error:
+            self._telling.failed("train", self._set_phase_idle)(error)
+            return
         config = run.config.model_dump(mode="json")
         job = Train(
             run=str(run.record.path),
@@ -145,9 +150,11 @@ class Coach:
         self.training_changed.emit()
 
     def go_on_after_failure(self) -> None:
-        """Go on from the last checkpoint, as the training was started."""
-        preset, minutes, settings = self._last_start or ("quick", load_preferences().minutes, {})
-        self.start(preset, minutes, settings)
+        """Go on from the last checkpoint, as the training was started; anew, if its run was new and has none yet."""
+        preset, minutes, settings, fresh = self._last_start or ("quick", load_preferences().minutes, {}, False)
+        pool, run = self._cohort.pool, self.state.run
+        saved = pool is not None and (pool.root / "runs" / run / NEWEST).exists()
+        self.start(preset, minutes, settings, fresh=fresh and not saved)
 
     def pause(self) -> None:
         """Let the training rest."""
@@ -261,6 +268,13 @@ class Coach:
 
     # -- what the child reports -------------------------------------------------------------------------------
 
+    def _listen(self, report: Report) -> None:
+        """Hear a report; one that cannot be dealt with must not take the others with it."""
+        try:
+            self._hear(report)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._telling.unexpected(error)
+
     def _hear(self, report: Report) -> None:
         """Record in the pool what the child reports, and tell of it."""
         pool, telling = self._cohort.pool, self._telling
@@ -279,10 +293,11 @@ class Coach:
         elif report.kind == "unusable":
             self._leave_out(pool, report.case, report.reason, report.lasting)
         elif report.kind == "progress":
+            self._task = report.task
             if report.done < report.total:
                 telling.show_progress(report.task, report.done, report.total, report.eta_s)
             else:
-                telling.end_progress()
+                self._end_progress()
         elif report.kind == "note":
             telling.tell("info", report.text, "train")
         elif report.kind == "finished" and report.reason != "done":
@@ -294,9 +309,15 @@ class Coach:
             telling.tell("error", report.text, "train")
             self._wishes.clear()
         if report.kind in ("failed", "ended", "step"):
-            telling.end_progress()
+            self._end_progress()
         if report.kind == "ended" and not self._trainer.busy:
             self._ask_again()
+
+    def _end_progress(self) -> None:
+        """Take the child's progress away, and nobody else's."""
+        progress = self._telling.progress
+        if progress is not None and progress.task == self._task:
+            self._telling.end_progress()
 
     def _ask_again(self) -> None:
         """Ask once more for maps that the job that has ended was asked for too late."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_bcp.review.proposals import Proposal, Ranking
     from napari_bcp.scans import ClassSpec
 
+WAITING: Final = ("unlabelled", "predicted")
+"""Statuses of cases that are proposed."""
+
 _TELL_EVERY_S: Final = 0.25  # of changes that nobody has made by hand
 _RANK_EVERY_S: Final = 1.0
 _ROUND: Final = 5  # masks accepted by hand until the ranking is a little surer of itself
@@ -130,7 +133,14 @@ class Cohort:
 
     def next_name(self, here: str) -> str | None:
         """Return the case that is proposed first, but for the one that is `here`."""
-        return next((one.name for one in self.proposals if one.name != here), None)
+        waiting = [one.name for one in self.proposals if one.name != here and self._waits(one.name)]
+        fresh = (name for name in waiting if _stamp(self.cases[name]) not in self._rejected)
+        return next(fresh, next(iter(waiting), None))
+
+    def _waits(self, name: str) -> bool:
+        """Return whether a case still waits for a verdict: the proposals may be older than what was done since."""
+        case = self.cases.get(name)
+        return case is not None and case.status in WAITING
 
     def rank_now(self) -> None:
         """Rank at the next occasion, however short ago that was done."""
@@ -145,7 +155,7 @@ class Cohort:
         self._rank_due, self._ranked_at = False, time.monotonic()
         if pool is None:
             return
-        waiting = [case for case in self.cases.values() if case.status in ("unlabelled", "predicted")]
+        waiting = [case for case in self.cases.values() if case.status in WAITING]
         candidates = [Candidate.of(case, _stamp(case) in self._rejected) for case in waiting]
         by_hand = sum(case.mask_by == "person" for case in self.cases.values() if case.status == "accepted")
         round_ = by_hand // _ROUND
@@ -172,7 +182,7 @@ class Cohort:
     def change(
         self, names: Sequence[str], action: Literal["exclude", "include", "reset"], then: Callable[[], object]
     ) -> None:
-        """Do one of the pool's actions with each of these cases, and then what is to be done after it."""
+        """Do one of the pool's actions with each of these cases and, if that went well, what is to be done after it."""
         pool, names = self.pool, tuple(names)
         if pool is None:
             return
@@ -181,13 +191,16 @@ class Cohort:
             for name in names:
                 getattr(pool, action)(name)
 
-        def ended() -> None:
+        def ended(well: bool) -> None:
             if pool is self.pool:
                 self.refresh(names)
                 self.rank_now()
-                then()
+                if well:
+                    then()
 
-        self._background.run("pool", work, lambda _: ended(), self._telling.failed("cases", ended))
+        self._background.run(
+            "pool", work, lambda _: ended(well=True), self._telling.failed("cases", lambda: ended(well=False))
+        )
 
     def above(self, quality: float) -> list[Case]:
         """Return the predicted cases of which every class has at least this expected quality."""
@@ -210,19 +223,27 @@ class Cohort:
         def shown(done: int) -> Callable[[], object]:
             return lambda: self._telling.show_progress("accepting", done, len(cases))
 
-        def work() -> None:
+        def work() -> list[str]:
+            refused = []
             for done, case in enumerate(cases):
                 self._background.later(shown(done))
                 assert case.map is not None  # noqa: S101 - chosen by its map
                 facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}
-                pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
+                try:
+                    pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
+                except BcpError as error:
+                    refused.append(str(error))
+            return refused
 
-        def ended() -> None:
+        def ended(refused: Sequence[str] = ()) -> None:
             self._telling.end_progress()
             if pool is self.pool:
                 self.refresh(names)
+            if refused:
+                text = f"{len(cases) - len(refused):,} accepted, {len(refused):,} not:"
+                self._telling.tell("warning", "\n".join([text, *refused]), "cases")
 
-        self._background.run("pool", work, lambda _: ended(), self._telling.failed("cases", ended))
+        self._background.run("pool", work, ended, self._telling.failed("cases", ended))
         return names
 
 

@@ -66,8 +66,11 @@ class Session:
         self._coach = Coach(self._cohort, self._background, self._telling, make_trainer)
         self.told, self.progress_changed = self._telling.told, self._telling.progress_changed
         self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
+        self._opening = False
         self._asked_for = ""  # the case that is being read for the screen
         self._ahead: OpenCase | None = None  # the next one, read already
+        self._reading_ahead = False
+        self._unreadable: Case | None = None  # what could not be read ahead, as it was then
         self._saving, self._saved_at, self._told_problem = False, 0.0, ""
         self._cohort.cases_changed.connect(self._follow_cases)
         self._coach.map_made.connect(self._take_map)
@@ -131,6 +134,8 @@ class Session:
 
     def open_pool(self, root: Path) -> None:
         """Open the pool in a folder, in place of the one that is open."""
+        if self.pool is not None and root.resolve() == self.pool.root:
+            return
         self._change_pool(f"opening {root.name}", lambda: Pool.open(root, write=True))
 
     def new_pool(
@@ -174,10 +179,17 @@ class Session:
         self._background.later(lambda: self._telling.show_progress("reading scans", done, total))
 
     def _change_pool(self, task: str, make: Callable[[], Pool]) -> None:
+        if self._opening:
+            self._telling.tell("warning", "A pool is being opened; wait until it is there.")
+            return
+
+        def end() -> None:
+            self._opening = False
+
         def go_on() -> None:
-            self._let_go()
+            self._opening = True
             self._telling.show_progress(task)
-            self._background.run("pool", lambda: read_pool(make()), self._take_pool, self._telling.failed(""))
+            self._background.run("pool", lambda: read_pool(make()), self._take_pool, self._telling.failed("", end))
 
         self._leave_current(go_on)
 
@@ -193,8 +205,9 @@ class Session:
         self.pool_changed.emit()
 
     def _take_pool(self, found: Found) -> None:
+        self._opening = False
         self._telling.end_progress()
-        self._let_go()  # one that was opened meanwhile
+        self._let_go()  # the former one, now that there is another
         self._cohort.take(found)
         self._coach.take(found)
         self.pool_changed.emit()
@@ -287,9 +300,11 @@ class Session:
             self._cohort.reject(case.case)
             self._done_with(case, pool)
             if case is self.current:
+                name = self._cohort.next_name(case.name)
                 self._set_current(None)
                 self._telling.tell("info", f"{case.name} waits for a better map.", "cases")
-                self.next_case()
+                if name is not None:
+                    self.open_case(name)
 
         self._judge("rejecting", lambda: pool.reject(case.name), rejected)
 
@@ -327,21 +342,22 @@ class Session:
             then()
             return
         if self.busy:
+            self._telling.tell("info", f"Wait until {self.busy.replace('_', ' ')} is done.", "review")
             return
         case.edits.settle()
         if not case.edits.dirty:
-            self._background.run("save", case.edits.compact)
             then()
             return
 
         def saved(_: None) -> None:
             if case.edits.problem:
+                self._asked_for = ""
                 self._telling.tell("error", f"{case.name} stays open: {case.edits.problem}", "review")
             else:
                 self._cohort.refresh([case.name], soon=True)
                 then()
 
-        self._background.run("save", case.edits.compact, saved)
+        self._background.run("save", case.edits.save, saved)
 
     def _load(self, name: str) -> None:
         pool, ahead = self.pool, self._ahead
@@ -368,6 +384,15 @@ class Session:
     def _show(self, pool: Pool, case: OpenCase) -> None:
         if pool is not self.pool or case.name != self._asked_for:
             return
+        former = self.current
+        if former is not None and (self.painting() or self.busy):
+            self._background.later(lambda: self._show(pool, case))
+            return
+        if former is not None:
+            former.edits.settle()
+            if former.edits.dirty:  # painted while this case was read
+                self._leave_current(lambda: self._show(pool, case))
+                return
         self._asked_for, self._ahead = "", None
         case.take_record(self._cohort.cases[case.name])
         self._set_current(case)
@@ -379,9 +404,12 @@ class Session:
         self._read_ahead()
 
     def _set_current(self, case: OpenCase | None) -> None:
-        if case is None and self.current is None:
+        former = self.current
+        if case is None and former is None:
             return
         self.current = case
+        if former is not None and former is not case:
+            self._background.run("save", former.edits.compact)
         self._told_problem = ""
         self._coach.visible = case.name if case is not None and case.editable else None
         self._coach.attend()
@@ -390,16 +418,25 @@ class Session:
     def _read_ahead(self) -> None:
         """Read the case that will be asked for next."""
         pool, name = self.pool, self._cohort.next_name(self._here())
-        if pool is None or name is None or self._asked_for:
+        if pool is None or name is None or self._asked_for or self._reading_ahead:
             return
         if self._ahead is not None and self._ahead.case == self._cohort.cases.get(name):
             return
 
+        record = self._cohort.cases[name]
+        if record == self._unreadable:
+            return
+
         def keep(case: OpenCase) -> None:
+            self._reading_ahead = False
             if pool is self.pool:
                 self._ahead = case
 
-        self._background.run("read", lambda: load_case(pool, name), keep, _ignore)
+        def failed(_: Exception) -> None:  # it will be told if somebody opens the case
+            self._reading_ahead, self._unreadable = False, record
+
+        self._reading_ahead = True
+        self._background.run("read", lambda: load_case(pool, name), keep, failed)
 
     # -- what others change -----------------------------------------------------------------------------------
 
@@ -428,7 +465,9 @@ class Session:
             return map_, read_pseudo(record, read_grid(record.path), values)
 
         def show(found: tuple[Any, Any]) -> None:
-            if case is self.current and not self.painting() and not self.busy:
+            if case is self.current and (self.painting() or self.busy):
+                self._background.later(lambda: show(found))
+            elif case is self.current:
                 case.take_record(self._cohort.cases[name])
                 case.take_map(*found)
                 self.map_changed.emit(name)
@@ -453,7 +492,11 @@ class Session:
             if case is self.current and case.case.status in ("unlabelled", "predicted") and not edits.problem:
                 self._refresh(case.name)
 
-        self._background.run("save", edits.save, saved)
+        def failed(error: Exception) -> None:
+            self._saving = False
+            self._telling.unexpected(error)
+
+        self._background.run("save", edits.save, saved, failed)
 
     # -- many cases -------------------------------------------------------------------------------------------
 

@@ -266,6 +266,9 @@ class _Loop:
                 (self.folder / checkpoint.BEST).unlink(missing_ok=True)
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
+        if not usable and not first:  # the last mask was taken back; the next one will be there soon
+            yield Note(text="No case with a mask is left: the training goes on with those that it had.")
+            return
         if not usable and not self.stop():
             raise TrainingError(
                 "No labelled case can be used for training; accept at least one mask with 'napari-bcp accept'."
@@ -522,11 +525,17 @@ class _Loop:
         """Segment the held-out cases as a user would see them and keep the best network."""
         model = self._model()
         scores: dict[int, list[float]] = {v: [] for v in self.plan.classes}
+        complete = True
         for case in self.held_out:
-            scan = read_scan(case.scan)
             assert case.mask is not None  # noqa: S101 - held-out cases are labelled
-            truth = read_mask(case.mask, scan.grid).voxels
-            found = model.segment(scan, self.stop)
+            try:
+                scan = read_scan(case.scan)
+                truth = read_mask(case.mask, scan.grid).voxels
+                found = model.segment(scan, self.stop)
+            except (BcpError, OSError) as error:  # it may be there again the next time
+                complete = False
+                yield Note(text=f"{case.name} is held out and cannot be judged now: {error}")
+                continue
             if found is None:
                 return
             for value, dice in dice_per_class(found.labels, truth, self.plan.classes).items():
@@ -534,7 +543,7 @@ class _Loop:
                     scores[value].append(dice)
         means = {v: float(np.mean(s)) for v, s in scores.items() if s}
         mean = float(np.mean(list(means.values()))) if means else 0.0
-        best = mean > self.state.best
+        best = complete and mean > self.state.best
         if best:
             self.state.best = mean
             self._save(checkpoint.BEST)

@@ -7,6 +7,7 @@ import pytest
 from conftest import made_map
 
 from napari_bcp.app.session import Session
+from napari_bcp.errors import StateError
 from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
 from napari_bcp.pool import Pool
 from napari_bcp.pool.drafts import Draft
@@ -86,12 +87,23 @@ def test_a_pool_that_another_process_writes_is_refused_in_a_sentence(quiet, phan
     other.close()
 
 
-def test_a_folder_without_a_pool_is_refused_and_another_can_be_opened(quiet, pumped, tmp_path, told):
-    session, _ = quiet
+def test_a_folder_without_a_pool_is_refused_and_the_pool_that_is_open_stays(quiet, pumped, tmp_path, told):
+    session, trainer = quiet
+    before = session.pool
     session.open_pool(tmp_path / "nothing")
     pumped(session, lambda: told)
     assert "There is no pool" in told[0][2]
-    assert session.pool is None
+    assert session.pool is before
+    assert not trainer.closed
+
+
+def test_another_pool_takes_the_place_of_the_one_that_is_open(quiet, pumped, phantom_cohort, phantom_pool, tmp_path):
+    session, trainer = quiet
+    session.new_pool(tmp_path / "other", phantom_cohort / "images", None, None)
+    pumped(session, lambda: session.pool.root == (tmp_path / "other").resolve())
+    assert trainer.closed
+    assert not any(case.status == "accepted" for case in session.cases)
+    pumped(session, lambda: _can_be_written(phantom_pool))
 
 
 def test_a_new_pool_is_made_from_a_folder_with_progress_and_opened(session, pumped, phantom_cohort, tmp_path):
@@ -273,6 +285,43 @@ def test_a_case_that_was_read_ahead_and_changed_since_is_read_again(quiet, pumpe
     pumped(session, lambda: session.current.source == "pseudo-label")
 
 
+def test_what_is_painted_while_another_case_is_read_is_saved_before_it_is_shown(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_004")
+    session.open_case("phantom_006")
+    paint(case)
+    pumped(session, lambda: session.current.name == "phantom_006")
+    assert not case.edits.dirty
+    assert opened("phantom_004").labels.sum() == 64
+
+
+def test_a_case_waits_to_be_shown_until_a_stroke_has_ended(quiet, pumped, opened):
+    session, _ = quiet
+    opened("phantom_004")
+    session.painting = lambda: True
+    loaded = []
+    session.case_loading.connect(loaded.append)
+    session.open_case("phantom_001")
+    for _ in range(50):
+        session.pump()
+    assert session.current.name == "phantom_004"
+    session.painting = bool
+    pumped(session, lambda: session.current.name == "phantom_001")
+
+
+def test_a_reset_that_fails_leaves_the_draft_of_the_open_case(quiet, pumped, opened, told, monkeypatch):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint(case)
+    settled(session, pumped)
+    monkeypatch.setattr(session.pool, "reset", lambda name: (_ for _ in ()).throw(StateError("It cannot be reset.")))
+    session.reset(["phantom_004"])
+    pumped(session, lambda: told)
+    assert told[-1][2] == "It cannot be reset."
+    assert (session.pool.root / "drafts" / "phantom_004.journal").exists()
+    assert session.current is case
+
+
 # -- verdicts -----------------------------------------------------------------------------------------------------
 
 
@@ -328,7 +377,8 @@ def test_a_rejected_map_is_not_proposed_before_the_others(quiet, pumped, opened,
     paint(case)
     settled(session, pumped)
     session.reject()
-    pumped(session, lambda: session.current is not case and not session.busy)
+    pumped(session, lambda: session.current is not case and session.current is not None and not session.busy)
+    assert session.current.name != "phantom_003", "the next one, and not the same again"
     assert session.pool.case("phantom_003").status == "predicted"
     assert not (phantom_pool / "drafts" / "phantom_003.journal").exists()
     pumped(session, lambda: session.proposals[-1].name == "phantom_003")
