@@ -188,13 +188,13 @@ class Edits:
         """The labels without what is only previewed; not to be written to."""
         return self.array if self._preview is None else self._preview[1]
 
-    def settle(self) -> Box | None:
-        """Make one edit of what is previewed; return its box, or None if there is nothing."""
+    def settle(self, operation: str | None = None) -> Box | None:
+        """Make one edit of what is previewed, under another name if given; return its box, None if there is nothing."""
         with self._lock:
             if self._preview is None:
                 return None
-            (operation, before), self._preview = self._preview, None
-            record = difference(operation, before, self.array)
+            (name, before), self._preview = self._preview, None
+            record = difference(operation or name, before, self.array)
             if record is not None:
                 self._take(record)
         return self._told(record)

@@ -463,7 +463,7 @@ class CaseLayers:
         labels = self._own.get("labels")
         if labels is not None:  # napari 0.9.2 under Mesa dies drawing an empty canvas after a layer without a brush
             with self._quietly():
-                labels.editable = True
+                labels.visible = labels.editable = True
                 labels.mode = "paint"
         for role in list(self._own):
             self._drop(role)

@@ -78,7 +78,9 @@ class OpenCase:
         self.edits = Edits(labels, self._make_draft, draft)
         self.centre = _centre(labels)
         self._facts = self._facts_of(case, source) if draft is None else draft.facts
-        self._levels: dict[int, int] = {}  # where the border of each class was put, in the order in which it was
+        self._borders: dict[
+            str, tuple[int, int]
+        ] = {}  # of moved borders, by name of edit: class, level
 
     @property
     def name(self) -> str:
@@ -173,14 +175,28 @@ class OpenCase:
         before = self.edits.settled
         probability = self.probability(value)
         expected = self.proposal
-        for one, there in self._levels.items():
+        for one, there in self._levels().items():
             map_of_one = probability if one == value else self.probability(one)
             expected = attached(expected, threshold(expected, map_of_one, one, there), one)
         after = threshold(before, probability, value, level, pinned=before != expected)
         self.edits.preview("move border", attached(before, after, value, self.proposal))
         if final:
-            self.edits.settle()
-            self._levels = {**{one: n for one, n in self._levels.items() if one != value}, value: level}
+            name = next((one.name for one in self.classes if one.value == value), f"class {value}")
+            operation = f"border of {name} at {round(level / 2.55)} %"
+            self._borders[operation] = (value, level)
+            self.edits.settle(operation)
+
+    def _levels(self) -> dict[int, int]:
+        """Return where the border of each class is now, in the order in which they were moved; undo moves them back."""
+        levels: dict[int, int] = {}
+        for operation in self.edits.operations:
+            if operation == "revert":
+                levels.clear()
+            elif operation in self._borders:
+                value, level = self._borders[operation]
+                levels.pop(value, None)
+                levels[value] = level
+        return levels
 
     # -- the case in the pool ---------------------------------------------------------------------------------
 
@@ -200,14 +216,14 @@ class OpenCase:
             self.edits.start_from(pseudo)
         except StateError:
             return False
-        self.source, self._levels = "pseudo-label", {}
+        self.source = "pseudo-label"
         self._facts = self._facts_of(self.case, self.source)
         return True
 
     def begin_anew(self, case: Case, source: str) -> None:
         """Let the labels on screen be what a reader begins with, after they were accepted or reopened."""
         self.edits = Edits(self.labels, self._make_draft)
-        self.source, self.restored, self._levels = source, "", {}
+        self.source, self.restored = source, ""
         self.take_record(case)
         self._facts = self._facts_of(case, source)
 

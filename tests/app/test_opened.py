@@ -77,9 +77,21 @@ def test_moving_the_border_outwards_takes_in_the_rim_and_leaves_islands_alone(po
     case.set_threshold(1, 120, final=False)
     case.set_threshold(1, 90, final=True)
     np.testing.assert_array_equal(canonical(case) == 1, wanted)
-    assert case.edits.operations == ("move border",), "a slide is one step"
+    assert case.edits.operations == ("border of class 1 at 35 %",), "a slide is one step"
     case.edits.undo()
     np.testing.assert_array_equal(case.labels, case.proposal)
+
+
+def test_a_border_that_was_taken_back_can_be_moved_again(pool):
+    case = with_map(pool, soft_ball())
+    case.set_threshold(1, 90, final=True)
+    moved = case.labels.copy()
+    case.edits.undo()
+    case.set_threshold(1, 90, final=True)
+    np.testing.assert_array_equal(case.labels, moved)
+    case.edits.apply("revert", case.proposal.copy())
+    case.set_threshold(1, 90, final=True)
+    np.testing.assert_array_equal(case.labels, moved)
 
 
 def test_the_border_comes_back_to_where_it_was(pool):
