@@ -29,12 +29,15 @@ demo: $(VENV)/installed
 	$(BIN)/napari-bcp demo demo --no-window
 endif
 
+# Two processes: windows under software OpenGL wait for each other's pictures most of the time.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: lint $(VENV)/screen
 	@if command -v xvfb-run >/dev/null; then \
-		export LIBGL_ALWAYS_SOFTWARE=1; \
-		xvfb-run -a -s "-screen 0 1920x1080x24 +extension GLX" $(BIN)/python -m pytest; \
+		export LIBGL_ALWAYS_SOFTWARE=1 QT_API=pyside6; \
+		xvfb-run -a -s "-screen 0 1920x1080x24 +extension GLX" $(PYTEST); \
 	else \
-		$(BIN)/python -m pytest; \
+		$(PYTEST); \
 	fi
 
 lint: $(VENV)/installed-for-tests

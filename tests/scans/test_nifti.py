@@ -43,7 +43,7 @@ def edited(path, *edits, source=None):
     content = bytearray(image().to_bytes() if source is None else source)
     for offset, form, *values in edits:
         struct.pack_into(form, content, offset, *values)
-    path.write_bytes(gzip.compress(bytes(content)) if path.suffix == ".gz" else bytes(content))
+    path.write_bytes(gzip.compress(bytes(content), mtime=0) if path.suffix == ".gz" else bytes(content))
     return path
 
 
@@ -282,16 +282,16 @@ def test_a_scan_without_any_finite_voxel_is_refused(tmp_path):
         ("scan.nii", b"", "is empty"),
         ("scan.nii.gz", b"", "is empty"),
         ("scan.nii", b"x" * 200, "no NIfTI file"),
-        ("scan.nii.gz", gzip.compress(b"plain text\n" * 90), "no NIfTI file"),
-        ("scan.nii.gz", gzip.compress(b""), "no NIfTI file"),
+        ("scan.nii.gz", gzip.compress(b"plain text\n" * 90, mtime=0), "no NIfTI file"),
+        ("scan.nii.gz", gzip.compress(b"", mtime=0), "no NIfTI file"),
         ("scan.nii.gz", image().to_bytes(), r"not compressed: .* rename it to end in \.nii$"),
-        ("scan.nii", gzip.compress(image().to_bytes()), r"is compressed: .* rename it to end in \.nii\.gz"),
+        ("scan.nii", gzip.compress(image().to_bytes(), mtime=0), r"is compressed: .* rename it to end in \.nii\.gz"),
         ("scan.nii", image().to_bytes()[:-1], "too small"),
         ("scan.nii", image().to_bytes()[:300], "no NIfTI file"),
-        ("scan.nii.gz", gzip.compress(image().to_bytes())[:-9], "broken or cut short"),
-        ("scan.nii.gz", gzip.compress(image().to_bytes())[:12], "broken or cut short"),
-        ("scan.nii.gz", gzip.compress(image().to_bytes()[:-1]), "broken or cut short"),
-        ("scan.nii.gz", gzip.compress(image().to_bytes())[:-8] + bytes(8), "broken or cut short"),
+        ("scan.nii.gz", gzip.compress(image().to_bytes(), mtime=0)[:-9], "broken or cut short"),
+        ("scan.nii.gz", gzip.compress(image().to_bytes(), mtime=0)[:12], "broken or cut short"),
+        ("scan.nii.gz", gzip.compress(image().to_bytes()[:-1], mtime=0), "broken or cut short"),
+        ("scan.nii.gz", gzip.compress(image().to_bytes(), mtime=0)[:-8] + bytes(8), "broken or cut short"),
         ("scan.mha", image().to_bytes(), r"is no \.nii or \.nii\.gz file"),
     ],
 )
@@ -424,7 +424,7 @@ def test_any_header_ends_in_a_scan_or_a_refusal(edits, zipped, tmp_path_factory)
 @settings(max_examples=100, deadline=None)
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255), end=st.integers(0, 10_000))
 def test_any_damage_to_a_compressed_file_ends_in_a_scan_or_a_refusal(place, value, end, tmp_path_factory):
-    content = bytearray(gzip.compress(image().to_bytes()))
+    content = bytearray(gzip.compress(image().to_bytes(), mtime=0))
     content[place % len(content)] ^= value
     path = tmp_path_factory.getbasetemp() / "damaged.nii.gz"
     path.write_bytes(content[: end % len(content) if end % 3 == 0 else None])
