@@ -266,9 +266,6 @@ class _Loop:
                 (self.folder / checkpoint.BEST).unlink(missing_ok=True)
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
-        if not usable and not first:  # the last mask was taken back; the next one will be there soon
-            yield Note(text="No case with a mask is left: the training goes on with those that it had.")
-            return
         if not usable and not self.stop():
             raise TrainingError(
                 "No labelled case can be used for training; accept at least one mask with 'napari-bcp accept'."

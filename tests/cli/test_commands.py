@@ -69,7 +69,7 @@ def test_the_help_lists_the_commands_in_the_order_of_the_work(command):
     text = command("--help").out
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == COMMANDS
     assert set(COMMANDS) == {
-        *("new", "status", "train", "predict", "segment", "accept", "evaluate", "export", "relocate"),
+        *("new", "open", "status", "train", "predict", "segment", "accept", "evaluate", "export", "relocate"),
         *("doctor", "demo"),
     }
 
