@@ -78,9 +78,7 @@ class OpenCase:
         self.edits = Edits(labels, self._make_draft, draft)
         self.centre = _centre(labels)
         self._facts = self._facts_of(case, source) if draft is None else draft.facts
-        self._borders: dict[
-            str, tuple[int, int]
-        ] = {}  # of moved borders, by name of edit: class, level
+        self._borders: dict[str, tuple[int, int]] = {}  # of moved borders, by name of edit: class, level
 
     @property
     def name(self) -> str:
