@@ -41,7 +41,7 @@ class MapWriter:
 
     def add(self, start: int, slab: NDArray[np.uint8]) -> None:
         """Write slab (classes, x, y, dz) at z = start."""
-        self._array[:, :, :, start : start + slab.shape[3]] = slab
+        self._array[:, :, :, start : start + slab.shape[3]] = np.ascontiguousarray(slab)
 
     def read(self, channel: int) -> NDArray[np.uint8]:
         """Return one class, (x, y, z), by its place among the classes."""

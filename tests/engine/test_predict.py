@@ -103,6 +103,14 @@ def test_a_file_that_is_no_map_is_refused_by_name(tmp_path, content):
         MapFile(tmp_path / "bad.b2nd")
 
 
+def test_a_slab_may_lie_in_memory_as_it_likes(tmp_path):
+    slab = np.arange(2 * 4 * 3 * 5, dtype=np.uint8).reshape(2, 4, 3, 5)
+    writer = MapWriter((4, 3, 2), (1, 2))
+    writer.add(0, slab[..., 1:3])
+    writer.save(tmp_path / "m.b2nd", {})
+    np.testing.assert_array_equal(MapFile(tmp_path / "m.b2nd").read_all(), slab[..., 1:3])
+
+
 def test_a_map_of_another_shape_than_its_scan_is_refused_before_it_is_read(tmp_path):
     MapWriter((30, 26, 22), (1, 2)).save(tmp_path / "m.b2nd", {})
     assert MapFile(tmp_path / "m.b2nd", (30, 26, 22)).shape == (30, 26, 22)
