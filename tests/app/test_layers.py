@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from canvas_cases import SHAPE, HandMadeCase, HandMadeSession
 from napari.components import ViewerModel
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtTest import QTest
+from qtpy.QtCore import Qt
+from strokes import press, stroke
 
 from napari_bcp.app.layers import CaseLayers
 
@@ -41,29 +41,6 @@ def shown(session, make_napari_viewer):
     layers = CaseLayers(session, viewer)
     yield viewer, layers
     layers.close()
-
-
-def stroke(qtbot, viewer, first, last, steps=6):
-    """Draw with the left button from `first` to `last`, each as shares of the canvas's width and height."""
-    canvas = viewer.window._qt_viewer.canvas.native
-    size = canvas.size()
-    places = [
-        QPoint(
-            round(size.width() * (first[0] + (last[0] - first[0]) * i / steps)),
-            round(size.height() * (first[1] + (last[1] - first[1]) * i / steps)),
-        )
-        for i in range(steps + 1)
-    ]
-    QTest.mouseMove(canvas, places[0])
-    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=places[0])
-    for place in places:
-        QTest.mouseMove(canvas, place)
-        QTest.qWait(10)  # napari takes one move in five milliseconds
-    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=places[-1])
-
-
-def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
-    QTest.keyClick(viewer.window._qt_viewer.canvas.native, key, modifier)
 
 
 # -- layers of a case ---------------------------------------------------------------------------------------------
@@ -233,7 +210,7 @@ def test_a_users_layer_with_time_leaves_planes_and_slices_where_they_belong(canv
 def test_a_stroke_of_the_mouse_is_one_edit_and_control_z_takes_it_back(shown, session, qtbot):
     viewer, _ = shown
     edits, before = session.current.edits, session.current.labels.copy()
-    stroke(qtbot, viewer, (0.45, 0.2), (0.55, 0.25))
+    stroke(viewer, (0.45, 0.2), (0.55, 0.25))
     qtbot.waitUntil(lambda: edits.operations == ("paint",))
     after = session.current.labels.copy()
     changed = np.argwhere(after != before)
@@ -337,14 +314,14 @@ def test_painting_beside_the_scan_does_nothing_and_the_tool_comes_back(shown, se
     viewer.add_image(np.zeros((60, 64, 64)), scale=(3, 1, 1), units=("mm",) * 3, axis_labels=("z", "y", "x"))
     viewer.layers.selection.active = labels
     viewer.dims.set_point(0, 40 * 3)
-    stroke(qtbot, viewer, (0.4, 0.4), (0.6, 0.6))
+    stroke(viewer, (0.4, 0.4), (0.6, 0.6))
     press(viewer, Qt.Key.Key_P)
-    stroke(qtbot, viewer, (0.4, 0.4), (0.6, 0.6))
+    stroke(viewer, (0.4, 0.4), (0.6, 0.6))
     np.testing.assert_array_equal(session.current.labels, session.current.proposal)
     viewer.dims.set_point(0, 12 * 3)
     assert str(labels.mode) == "paint"
     viewer.reset_view()  # without a tool the strokes have moved the scan
-    stroke(qtbot, viewer, (0.4, 0.2), (0.5, 0.2))
+    stroke(viewer, (0.4, 0.2), (0.5, 0.2))
     qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
 
 
