@@ -40,7 +40,7 @@ def show(make_napari_viewer, qtbot):
         panels.append(panel)
         viewer.window.add_dock_widget(panel, name="Review")
         viewer.window.activate()
-        qtbot.waitUntil(lambda: panel.isVisible() and panel.isActiveWindow())
+        qtbot.waitUntil(lambda: panel.isVisible() and panel.isActiveWindow(), timeout=30_000)
         return viewer, panel
 
     yield make
