@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 
-class _Event(BaseModel, frozen=True, extra="forbid"):
+class _Event(BaseModel, frozen=True, extra="ignore"):
     """Base: immutable and strict."""
 
 

@@ -6,10 +6,15 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_UMASK: Final = os.umask(0o022)
+"""The process's umask. It can only be read by setting it, which other threads that make files would notice later."""
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
+        part.chmod(0o666 & ~_UMASK)
         os.replace(part, target)
         _sync_folder(target.parent)
     except BaseException:
@@ -41,13 +46,6 @@ def write_text(target: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `target`, atomically."""
     with atomic_path(target) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def _umask() -> int:
-    """Return the process's umask (it can only be read by setting it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

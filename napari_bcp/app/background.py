@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Lane = Literal["pool", "read", "save"]
-"""What shares a lane runs one after the other: changes of the pool, reading for the screen, drafts of edits."""
+Lane = Literal["pool", "read", "edit", "save"]
+"""What shares a lane runs one after the other: changes of the pool, reading for the screen, edits of the open case's
+labels, drafts of edits."""
 
-_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "save")
+_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "edit", "save")
 
 
 class Background:
@@ -64,8 +65,9 @@ class Background:
                 self._unexpected(error)
 
     def close(self) -> None:
-        """Wait for what has been begun; of what waits, only reading is dropped. Nothing comes back any more."""
-        self._lanes["read"].shutdown(wait=True, cancel_futures=True)
+        """Wait for what has been begun; of what waits, only what changes no file is dropped. Nothing comes back."""
+        for lane in ("read", "edit"):
+            self._lanes[lane].shutdown(wait=True, cancel_futures=True)
         self._lanes["pool"].shutdown(wait=True)
         self._lanes["save"].shutdown(wait=True)
         self._done = queue.SimpleQueue()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psygnal import Signal
 
+from napari_bcp.app.cohort import read_records
 from napari_bcp.app.preferences import load as load_preferences
 from napari_bcp.app.training import Trainer, TrainingState
 from napari_bcp.config import make_config
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from napari_bcp.app.background import Background
-    from napari_bcp.app.cohort import Cohort, Found
+    from napari_bcp.app.cohort import Cohort, Found, Records
     from napari_bcp.app.telling import Telling
+    from napari_bcp.events import MapMade
     from napari_bcp.pool import Case, Pool
     from napari_bcp.pool.runs import ChosenRun
     from napari_bcp.worker.messages import Report
@@ -74,7 +76,7 @@ class Coach:
         """Show how far the last run of a pool came."""
         state = TrainingState(curves=found.curves)
         if found.run is not None:
-            state.run, state.step = found.run.id, found.run.step
+            state.run, state.step, state.preset = found.run.id, found.run.step, found.run.preset
         self._trainer.state = state
         self.training_changed.emit()
 
@@ -283,9 +285,7 @@ class Coach:
         if report.kind == "map":
             made = report
             self._wishes.pop(made.case, None)
-            self._background.run(
-                "pool", lambda: record_made(pool, made), lambda _: self._made(pool, made.case), telling.failed("train")
-            )
+            self._background.run("pool", lambda: _record(pool, made), self._made, telling.failed("train"))
         elif report.kind == "planned":
             self._update_run(report.run, plan=report.plan)
         elif report.kind == "saved":
@@ -325,26 +325,32 @@ class Coach:
         for name in list(self._wishes):
             self.predict_now(name)
 
-    def _made(self, pool: Pool, name: str) -> None:
-        if pool is self._cohort.pool:
-            self._cohort.refresh([name], soon=True)
-            self.map_made.emit(name)
+    def _made(self, found: Records) -> None:
+        if found.pool is self._cohort.pool:
+            self._cohort.take_records(found, soon=True)
+            for case in found.cases:
+                self.map_made.emit(case.name)
 
     def _leave_out(self, pool: Pool, name: str, reason: str, lasting: bool) -> None:
         self._wishes.pop(name, None)
         self._telling.tell("warning", f"{name} is left out: {reason}", "cases")
         if lasting:
-            self._background.run(
-                "pool",
-                lambda: pool.mark_unusable(name, reason),
-                lambda _: self._cohort.refresh([name]),
-                self._telling.failed("cases"),
-            )
+
+            def mark() -> Records:
+                pool.mark_unusable(name, reason)
+                return read_records(pool, [name])
+
+            self._background.run("pool", mark, self._cohort.take_records, self._telling.failed("cases"))
 
     def _update_run(self, run: str, **fields: Any) -> None:
         pool = self._cohort.pool
         if pool is not None and run:
             self._background.run("pool", lambda: pool.update_run(run, **fields), None, self._telling.failed("train"))
+
+
+def _record(pool: Pool, made: MapMade) -> Records:
+    record_made(pool, made)
+    return read_records(pool, [made.case])
 
 
 def _check_plan(plan: Mapping[str, Any]) -> None:

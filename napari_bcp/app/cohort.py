@@ -46,6 +46,15 @@ class Found:
     curves: Curves
 
 
+@dataclass(frozen=True)
+class Records:
+    """What a pool has of some of its cases now, from `read_records`."""
+
+    pool: Pool
+    cases: list[Case]
+    classes: tuple[ClassSpec, ...]
+
+
 class Cohort:
     """The cases of one pool at a time. Lives on the window's thread."""
 
@@ -91,19 +100,13 @@ class Cohort:
 
     # -- changes ----------------------------------------------------------------------------------------------
 
-    def refresh(self, names: Iterable[str], soon: bool = False) -> None:
-        """Take over what the pool has of these cases now, and tell of it, at once or soon."""
-        pool, names = self.pool, list(names)
-        if pool is None:
+    def take_records(self, found: Records, soon: bool = False) -> None:
+        """Take over what the pool has of some cases now, and tell of it, at once or soon."""
+        if found.pool is not self.pool:
             return
-        try:
-            for name in names:
-                self.cases[name] = pool.case(name)
-            self.classes = pool.classes
-        except BcpError as error:
-            self._telling.failed("cases")(error)
-            return
-        self._changed.update(names)
+        self.cases.update((case.name, case) for case in found.cases)
+        self.classes = found.classes
+        self._changed.update(case.name for case in found.cases)
         self._rank_due = True
         if not soon:
             self._tell_changed()
@@ -187,20 +190,25 @@ class Cohort:
         if pool is None:
             return
 
-        def work() -> None:
-            for name in names:
-                getattr(pool, action)(name)
+        def work() -> tuple[Records, BcpError | None]:
+            problem = None
+            try:
+                for name in names:
+                    getattr(pool, action)(name)
+            except BcpError as error:
+                problem = error
+            return read_records(pool, names), problem
 
-        def ended(well: bool) -> None:
-            if pool is self.pool:
-                self.refresh(names)
-                self.rank_now()
-                if well:
-                    then()
+        def ended(found: tuple[Records, BcpError | None]) -> None:
+            records, problem = found
+            self.take_records(records)
+            self.rank_now()
+            if problem is not None:
+                self._telling.failed("cases")(problem)
+            elif pool is self.pool:
+                then()
 
-        self._background.run(
-            "pool", work, lambda _: ended(well=True), self._telling.failed("cases", lambda: ended(well=False))
-        )
+        self._background.run("pool", work, ended, self._telling.failed("cases"))
 
     def above(self, quality: float) -> list[Case]:
         """Return the predicted cases of which every class has at least this expected quality."""
@@ -223,7 +231,7 @@ class Cohort:
         def shown(done: int) -> Callable[[], object]:
             return lambda: self._telling.show_progress("accepting", done, len(cases))
 
-        def work() -> list[str]:
+        def work() -> tuple[Records, list[str]]:
             refused = []
             for done, case in enumerate(cases):
                 self._background.later(shown(done))
@@ -233,18 +241,23 @@ class Cohort:
                     pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
                 except BcpError as error:
                     refused.append(str(error))
-            return refused
+            return read_records(pool, names), refused
 
-        def ended(refused: Sequence[str] = ()) -> None:
+        def ended(found: tuple[Records, list[str]]) -> None:
+            records, refused = found
             self._telling.end_progress()
-            if pool is self.pool:
-                self.refresh(names)
+            self.take_records(records)
             if refused:
                 text = f"{len(cases) - len(refused):,} accepted, {len(refused):,} not:"
                 self._telling.tell("warning", "\n".join([text, *refused]), "cases")
 
-        self._background.run("pool", work, ended, self._telling.failed("cases", ended))
+        self._background.run("pool", work, ended, self._telling.failed("cases"))
         return names
+
+
+def read_records(pool: Pool, names: Iterable[str]) -> Records:
+    """Read what a pool has of these cases now; on any thread."""
+    return Records(pool, [pool.case(name) for name in names], pool.classes)
 
 
 def read_pool(pool: Pool) -> Found:

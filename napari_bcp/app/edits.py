@@ -8,13 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from psygnal import Signal
 
 from napari_bcp.errors import GridMismatchError, PoolError, StateError
-from napari_bcp.pool.edit_records import Box, History, Record, difference, put
+from napari_bcp.pool.edit_records import Box, History, Record, bounding_box, difference, put
 from napari_bcp.review.effort import Stopwatch
 
 if TYPE_CHECKING:
@@ -31,6 +32,21 @@ _UNDO: Final = "undo"
 _REDO: Final = "redo"
 
 
+@dataclass(frozen=True)
+class Change:
+    """An edit that was worked out beside the window, by `Edits.prepare`; `version` is that of the labels then."""
+
+    version: int
+    record: Record | None
+
+
+@dataclass(frozen=True)
+class _Preview:
+    operation: str
+    box: Box
+    before: NDArray[np.uint8]  # what was in the box
+
+
 class Edits:
     """The labels of the open case while a reader edits them.
 
@@ -38,8 +54,8 @@ class Edits:
     make_draft : makes the journal, from `base`; called by `save` when there is something to save and no `draft` yet
     draft : the journal to go on with; `labels` is then its array
 
-    `save` may run on another thread than everything else. `changed` is sent on the thread that made the change, with
-    the box (a slice an axis) that holds all changed voxels.
+    `save`, `prepare` and what only asks may run on other threads than the window's. `changed` is sent on the thread
+    that made the change, with the box (a slice an axis) that holds all changed voxels.
     """
 
     changed = Signal(object)
@@ -56,6 +72,8 @@ class Edits:
         """The labels that the first edit of the draft changed; not to be written to."""
         self.problem: str | None = None
         """Why the newest edits are not on the disk, as a sentence; None if nothing stands in the way."""
+        self.version = 0
+        """Another number after each edit; previews do not count."""
         self.voxels_changed = 0 if draft is None else int(np.count_nonzero(labels != draft.base))
         """How many voxels differ from `base`."""
         self._make_draft = make_draft
@@ -65,7 +83,7 @@ class Edits:
         self._seconds_before = 0.0 if draft is None else draft.seconds
         self._pending: deque[tuple[Record | str, float]] = deque()  # what the journal lacks, and the seconds then
         self._unsynced = False
-        self._preview: tuple[str, NDArray[np.uint8]] | None = None  # its name, and the labels before it
+        self._preview: _Preview | None = None
         self._lock = threading.RLock()  # array, history and pending change together
         self._disk = threading.Lock()  # one at a time writes to the journal
 
@@ -109,21 +127,23 @@ class Edits:
 
     # -- edits ------------------------------------------------------------------------------------------------
 
-    def start_from(self, labels: NDArray[np.uint8]) -> Box | None:
+    def start_from(self, labels: NDArray[np.uint8], change: Change | None = None) -> Box | None:
         """Put other labels in place of those that nobody has edited; return the box that changed.
 
-        Raises StateError once there is an edit, otherwise as `apply`.
+        labels : kept, and not to be written to;  change : from `prepare` of them, where that was done already
+
+        Raises StateError once there is an edit, otherwise as `prepare`.
         """
-        self._check(labels, "a newer map")
         self.settle()
+        change = change or self.prepare("start", lambda _: labels)
         with self._lock:
-            if self._draft is not None or self._pending:
+            if self._draft is not None or self._pending or change.version != self.version:
                 raise StateError("The labels have been edited; accept, revert or reject them first.")
-            record = difference("start", self.array, labels)
-            if record is not None:
-                put(self.array, record)
-                self.base = labels.copy()
-        return self._told(record)
+            if change.record is not None:
+                put(self.array, change.record)
+                self.version += 1
+                self.base = labels
+        return self._told(change.record)
 
     def record_stroke(self, atoms: Sequence[Atom], operation: str = "paint") -> Box | None:
         """Take in what a tool paints, as one edit; return its box, None if it changes nothing.
@@ -147,54 +167,96 @@ class Edits:
             after = before.copy()
             for place, mask, _, new in stamps:
                 _write(after, place, mask, new)
-            record = difference(operation, before, after)
+            record = _within_whole(difference(operation, before, after), start)
             self.array[box] = after
             if record is not None:
-                record = Record(operation, _moved(record.box, start), record.changed, record.packed)
+                self._take(record)
+        return self._told(record)
+
+    def prepare(self, operation: str, make: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Change:
+        """Work an edit out, for `take`; on any thread, while strokes go on.
+
+        make : gets a copy of the labels without what is previewed, and returns new ones; what it raises goes on
+
+        Raises GridMismatchError for another shape, ValueError for anything but uint8.
+        """
+        with self._lock:
+            version, before = self.version, self.settled.copy()
+        after = make(before)
+        self._check(after, f"'{operation}'")
+        return Change(version, difference(operation, before, after))
+
+    def take(self, change: Change) -> Box | None:
+        """Make an edit that was worked out; what was painted since then stays where the two do not meet.
+
+        Returns its box, None if it changes nothing.
+        """
+        self.settle()
+        record = change.record
+        with self._lock:
+            if record is not None and change.version != self.version:
+                mask, _, new = record.values()
+                before, start = self.array[record.box], [part.start for part in record.box]
+                after = before.copy()
+                after[mask] = new
+                record = _within_whole(difference(record.operation, before, after), start)
+            if record is not None:
+                put(self.array, record)
                 self._take(record)
         return self._told(record)
 
     def apply(self, operation: str, new_labels: NDArray[np.uint8]) -> Box | None:
         """Make the array equal to `new_labels` as one edit; return its box, None if nothing changed.
 
-        Raises GridMismatchError for another shape, ValueError for anything but uint8.
+        Raises as `prepare`.
         """
-        self._check(new_labels, f"'{operation}'")
         self.settle()
-        with self._lock:
-            record = difference(operation, self.array, new_labels)
-            if record is not None:
-                put(self.array, record)
-                self._take(record)
-        return self._told(record)
+        return self.take(self.prepare(operation, lambda _: new_labels))
 
-    def preview(self, operation: str, new_labels: NDArray[np.uint8]) -> Box | None:
+    def preview(self, operation: str, new_labels: NDArray[np.uint8], box: Box | None = None) -> Box | None:
         """Show `new_labels` for now; `settle`, or the next edit of any kind, makes one edit of what was shown last.
 
-        Returns the box that changed on the screen. Raises as `apply`.
+        box : the part of the array that they are for; all of it without
+
+        Returns the box that changed on the screen. Raises as `prepare`.
         """
-        self._check(new_labels, f"'{operation}'")
+        box = tuple(slice(0, n) for n in self.array.shape) if box is None else box
+        shown = self.array[box]
+        self._check(new_labels, f"'{operation}'", shown.shape)
         with self._lock:
-            if self._preview is None or self._preview[0] != operation:
+            if self._preview is None or (self._preview.operation, self._preview.box) != (operation, box):
                 self.settle()
-                self._preview = (operation, self.array.copy())
-            shown = difference(operation, self.array, new_labels)
-            if shown is not None:
-                put(self.array, shown)
-        return self._told(shown)
+                self._preview = _Preview(operation, box, shown.copy())
+            moved = bounding_box(shown != new_labels)
+            if moved is None:
+                return None
+            shown[moved] = new_labels[moved]
+        moved = _moved(moved, [part.start for part in box])
+        self.changed.emit(moved)
+        return moved
 
     @property
     def settled(self) -> NDArray[np.uint8]:
         """The labels without what is only previewed; not to be written to."""
-        return self.array if self._preview is None else self._preview[1]
+        with self._lock:
+            if self._preview is None:
+                return self.array
+            labels = self.array.copy()
+            labels[self._preview.box] = self._preview.before
+            return labels
 
-    def settle(self, operation: str | None = None) -> Box | None:
-        """Make one edit of what is previewed, under another name if given; return its box, None if there is nothing."""
+    def settle(self, operation: str | None = None, known: Record | None = None) -> Box | None:
+        """Make one edit of what is previewed; return its box, None if there is nothing.
+
+        operation : another name for it;  known : the edit, in the preview's box, where it has been worked out already
+        """
         with self._lock:
             if self._preview is None:
                 return None
-            (name, before), self._preview = self._preview, None
-            record = difference(operation or name, before, self.array)
+            preview, self._preview = self._preview, None
+            name = operation or preview.operation
+            found = difference(name, preview.before, self.array[preview.box]) if known is None else known
+            record = _within_whole(found, [part.start for part in preview.box])
             if record is not None:
                 self._take(record)
         return self._told(record)
@@ -283,11 +345,12 @@ class Edits:
 
     # -- inside -----------------------------------------------------------------------------------------------
 
-    def _check(self, labels: NDArray[np.uint8], what: str) -> None:
-        if labels.shape != self.array.shape:
+    def _check(self, labels: NDArray[np.uint8], what: str, shape: tuple[int, ...] | None = None) -> None:
+        shape = self.array.shape if shape is None else shape
+        if labels.shape != shape:
             raise GridMismatchError(
-                f"The labels of {what} have the shape {labels.shape} and the open case {self.array.shape}; make them "
-                "on the grid of its scan."
+                f"The labels of {what} have the shape {labels.shape} and the open case {shape}; make them on the grid "
+                "of its scan."
             )
         if labels.dtype != np.uint8:
             raise ValueError(f"The labels of {what} are {labels.dtype} numbers, not uint8.")
@@ -309,6 +372,7 @@ class Edits:
         self.touch()
         self._count(record, back=False)
         self._history.add(record)
+        self.version += 1
         self._pending.append((record, self.seconds))
 
     def _step_over(self, record: Record, what: str, back: bool) -> None:
@@ -316,6 +380,7 @@ class Edits:
         self.touch()
         put(self.array, record, back=back)
         self._count(record, back=back)
+        self.version += 1
         self._pending.append((what, self.seconds))
 
     def _count(self, record: Record, back: bool) -> None:
@@ -330,6 +395,13 @@ class Edits:
             return None
         self.changed.emit(record.box)
         return record.box
+
+
+def _within_whole(record: Record | None, start: Sequence[int]) -> Record | None:
+    """Return an edit of a part of the array, which begins at `start`, as one of the array."""
+    if record is None:
+        return None
+    return Record(record.operation, _moved(record.box, start), record.changed, record.packed)
 
 
 def _indices(box: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_bcp.app.parts import button, wrapped_label
+from napari_bcp.app.parts import button, guard_wheel, wrapped_label
 from napari_bcp.app.text_labels import colour_text, selectable
 from napari_bcp.app.wording import counted
 from napari_bcp.config import make_config, parse_assignments, settings_table
@@ -112,13 +112,6 @@ class SettingsForm(QWidget):
         """Take in that the reader has changed a value."""
         self._tell()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Let the wheel scroll the form, instead of changing the value that happens to be under the pointer."""
-        if event.type() == QEvent.Type.Wheel and isinstance(watched, QComboBox) and not watched.hasFocus():
-            event.ignore()
-            return True
-        return super().eventFilter(watched, event)
-
     def _tell(self) -> None:
         problems = self.problems()
         self._problem.setText(next(iter(problems.values()), ""))
@@ -186,10 +179,9 @@ class _Row:
         if spec["choices"]:
             box = QComboBox()
             box.addItems([str(choice) for choice in spec["choices"]])
-            box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             box.setMinimumContentsLength(8)
-            box.installEventFilter(self._form)
+            guard_wheel(box)
             box.currentTextChanged.connect(self._chosen)
             return box
         if isinstance(spec["default"], bool):

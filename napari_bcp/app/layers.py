@@ -513,11 +513,10 @@ class CaseLayers:
         if self._setting or labels is None or edits is None or labels.data is edits.array:
             return
         given = np.asarray(labels.data)
-        fits = given.shape == edits.array.shape and np.isin(np.unique(given), [0, *self._values()]).all()
         with self._quietly():
             self._refill(labels, edits.array, {})
-        if fits and self._free():
-            edits.apply("replace", given.astype(np.uint8))
+        if self._free():
+            self._session.edit_current("replace", given)
 
     def _overlay_by_hand(self) -> None:
         if self._setting:

@@ -15,6 +15,7 @@ from napari_bcp.app.edits import Edits
 from napari_bcp.app.wording import counted, moment
 from napari_bcp.errors import MaskError, PoolError, ScanError, StateError
 from napari_bcp.pool.drafts import Draft
+from napari_bcp.review.border import MovingBorder
 from napari_bcp.review.boxes import box_of
 from napari_bcp.review.changes import dice_between, differences
 from napari_bcp.review.cleanup import attached, fill_holes, keep_largest, smooth, threshold
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_bcp.app.edits import Change
     from napari_bcp.pool import Case, Pool
+    from napari_bcp.pool.edit_records import Record
     from napari_bcp.review.islands import Island
     from napari_bcp.review.worst import SliceNote
     from napari_bcp.scans import ClassSpec, Grid
@@ -46,7 +49,8 @@ class OpenCase:
 
     case : its record in the pool, as of the last `take_record`
     scan : float32, z, y, x;  spacing_zyx : mm
-    contrast : values shown as black and white;  windows : of CT by name, empty for other scans
+    contrast : values shown as black and white;  whole_range : the lowest and the highest value
+    windows : of CT by name, empty for other scans
     edits : the labels while they are edited;  source : what they began as: "pseudo-label", "mask", "draft" or "nothing"
     restored : what has come back from a draft, as a sentence, or empty;  notes : what was noticed about the files
     map : the newest map, or None
@@ -70,6 +74,7 @@ class OpenCase:
         x, y, z = grid.spacing
         self.spacing_zyx = (z, y, x)
         self.windows = windows(scan)
+        self.whole_range = (float(scan.min()), float(scan.max()))
         self.contrast = self.windows.get("soft tissue") or usual_contrast(scan)
         self.source = source
         self.restored = ""
@@ -142,47 +147,65 @@ class OpenCase:
             return None
         return np.stack([self.probability(value) for value in self.map.classes])
 
-    # -- operations: new labels from those on screen ----------------------------------------------------------
+    # -- operations: new labels from a copy of those on screen, on any thread ---------------------------------
 
-    def keep_largest(self, value: int) -> NDArray[np.uint8]:
-        """Return the labels with the largest component of a class alone."""
-        return keep_largest(self.labels, value)
+    def keep_largest(self, labels: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+        """Return labels with the largest component of a class alone."""
+        return keep_largest(labels, value)
 
-    def fill_holes(self, value: int) -> NDArray[np.uint8]:
-        """Return the labels with the holes of a class filled."""
-        return fill_holes(self.labels, value)
+    def fill_holes(self, labels: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+        """Return labels with the holes of a class filled."""
+        return fill_holes(labels, value)
 
-    def smooth(self, value: int) -> NDArray[np.uint8]:
-        """Return the labels with the surface of a class smoothed."""
-        return smooth(self.labels, value, self.spacing_zyx)
+    def smooth(self, labels: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:
+        """Return labels with the surface of a class smoothed."""
+        return smooth(labels, value, self.spacing_zyx)
 
-    def interpolate(self, value: int, axis: int) -> NDArray[np.uint8]:
-        """Return the labels with a class drawn between the slices across `axis` that have it."""
-        slices = painted_slices(self.labels, value, axis)
-        return interpolate_between(self.labels, value, axis, slices, self.spacing_zyx)
+    def interpolate(self, labels: NDArray[np.uint8], value: int, axis: int) -> NDArray[np.uint8]:
+        """Return labels with a class drawn between the slices across `axis` that have it."""
+        slices = painted_slices(labels, value, axis)
+        return interpolate_between(labels, value, axis, slices, self.spacing_zyx)
 
-    def restore_island(self, island: Island) -> NDArray[np.uint8]:
-        """Return the labels with an island put back."""
-        return restore(self.labels, island)
+    def restore_island(self, labels: NDArray[np.uint8], island: Island) -> NDArray[np.uint8]:
+        """Return labels with an island put back."""
+        return restore(labels, island)
 
-    def set_threshold(self, value: int, level: int, final: bool) -> None:
-        """Move the border of a class to where its probability is `level` (0 to 255); one edit once `final`.
+    def revert(self, _labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the labels that the reader began with."""
+        return self.proposal
+
+    def replace(self, labels: NDArray[np.uint8], given: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return labels that another tool has made, or `labels` where they are not of this case's shape and classes."""
+        known = np.zeros(256, bool)
+        known[[0, *(one.value for one in self.classes)]] = True
+        fits = given.shape == labels.shape and given.dtype.kind in "biu" and given.min() >= 0 and given.max() <= 255
+        if not fits or not known[given.astype(np.uint8)].all():
+            return labels
+        return given.astype(np.uint8)
+
+    # -- the border of a class along its map ------------------------------------------------------------------
+
+    def moving_border(self, value: int) -> MovingBorder:
+        """Return what moves the border of a class; on any thread.
 
         What was drawn by hand stays, and so do parts of the map that the class has nothing of.
         """
-        before = self.edits.settled
-        probability = self.probability(value)
         expected = self.proposal
-        for one, there in self._levels().items():
-            map_of_one = probability if one == value else self.probability(one)
-            expected = attached(expected, threshold(expected, map_of_one, one, there), one)
-        after = threshold(before, probability, value, level, pinned=before != expected)
-        self.edits.preview("move border", attached(before, after, value, self.proposal))
-        if final:
-            name = next((one.name for one in self.classes if one.value == value), f"class {value}")
-            operation = f"border of {name} at {round(level / 2.55)} %"
-            self._borders[operation] = (value, level)
-            self.edits.settle(operation)
+        for one, level in self._levels().items():
+            map_of_one = self.probability(one)
+            expected = attached(expected, threshold(expected, map_of_one, one, level), one)
+        return MovingBorder(self.edits.settled, expected, self.proposal, self.probability(value), value)
+
+    def border_name(self, value: int, level: int) -> str:
+        """Return the name of the edit that moves the border of a class to `level` (0 to 255)."""
+        name = next((one.name for one in self.classes if one.value == value), f"class {value}")
+        return f"border of {name} at {round(level / 2.55)} %"
+
+    def settle_border(self, value: int, level: int, edit: Record | None) -> None:
+        """Make `edit`, which is previewed, one edit."""
+        operation = self.border_name(value, level)
+        self._borders[operation] = (value, level)
+        self.edits.settle(operation, edit)
 
     def _levels(self) -> dict[int, int]:
         """Return where the border of each class is now, in the order in which they were moved; undo moves them back."""
@@ -202,28 +225,32 @@ class OpenCase:
         """Take over what the pool has of the case now."""
         self.case = case
 
-    def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8]) -> bool:
+    def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8], change: Change | None = None) -> bool:
         """Take over a newer map; its pseudo-label, too, if nobody has touched the labels. Returns whether it was.
 
-        pseudo : of the new map, z, y, x
+        pseudo : of the new map, z, y, x; kept;  change : from `edits.prepare` of it, where that was done already
         """
         self.map = map_
         if not self.editable or self.case.mask_version is not None or self.source not in ("pseudo-label", "nothing"):
             return False
         try:
-            self.edits.start_from(pseudo)
+            self.edits.start_from(pseudo, change)
         except StateError:
             return False
         self.source = "pseudo-label"
         self._facts = self._facts_of(self.case, self.source)
         return True
 
-    def begin_anew(self, case: Case, source: str) -> None:
-        """Let the labels on screen be what a reader begins with, after they were accepted or reopened."""
-        self.edits = Edits(self.labels, self._make_draft)
-        self.source, self.restored = source, ""
+    def fresh_edits(self) -> Edits:
+        """Return edits that begin with the labels on screen; on any thread, while nobody edits."""
+        return Edits(self.labels, self._make_draft)
+
+    def begin_anew(self, case: Case, edits: Edits) -> None:
+        """Let the labels on screen be what a reader begins with (`fresh_edits`), once accepted or reopened."""
+        self.edits = edits
+        self.source, self.restored = "mask", ""
         self.take_record(case)
-        self._facts = self._facts_of(case, source)
+        self._facts = self._facts_of(case, self.source)
 
     def mask(self) -> NDArray[np.uint8]:
         """Return a copy of the labels as the pool takes them: canonical x, y, z."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from qtpy.QtCore import QRectF, Qt
+from qtpy.QtCore import QEvent, QObject, QRectF, Qt
 from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_bcp.app.text_labels import selectable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,23 @@ def button(text: str, tip: str, clicked: Callable[[], object] | None = None, *, 
     if clicked is not None:
         made.clicked.connect(clicked)
     return made
+
+
+class _WheelGuard(QObject):
+    """Keeps the wheel for the page, so that scrolling past a value does not change it."""
+
+    def eventFilter(self, widget: QObject, event: QEvent) -> bool:
+        if event.type() != QEvent.Type.Wheel or (isinstance(widget, QWidget) and widget.hasFocus()):
+            return False
+        event.ignore()  # goes on to the page
+        return True
+
+
+def guard_wheel(*widgets: QWidget) -> None:
+    """Let the wheel change these widgets only once they were clicked, or reached by the keyboard."""
+    for one in widgets:
+        one.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        one.installEventFilter(_WheelGuard(one))
 
 
 def wrapped_label(text: str = "") -> QLabel:
@@ -94,9 +113,7 @@ class MessageLine(_Striped):
         self._messages: list[Message | Note] = []
         self._colours: Colours | None = None
         self._text = wrapped_label()
-        self._text.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
+        selectable(self._text)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._more = button("Details", "Show or hide the details of the message", checkable=True)
@@ -104,6 +121,7 @@ class MessageLine(_Striped):
         self._dismiss.setFixedWidth(26)
         self._details = QPlainTextEdit()
         self._details.setReadOnly(True)
+        selectable(self._details)
         self._details.setMaximumHeight(120)
         self._details.setTabChangesFocus(True)
         row = QHBoxLayout()

@@ -6,14 +6,15 @@ comes back in `pump`, which the window calls all the time. All signals are sent 
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psygnal import Signal
 
+from napari_bcp.app.ahead import Ahead
 from napari_bcp.app.background import Background
 from napari_bcp.app.coach import Coach
-from napari_bcp.app.cohort import Cohort, read_pool
+from napari_bcp.app.cohort import Cohort, read_pool, read_records
+from napari_bcp.app.in_hand import CaseInHand
 from napari_bcp.app.opened import OpenCase, load_case, read_map, read_pseudo
 from napari_bcp.app.telling import Message, Progress, Telling
 from napari_bcp.app.training import Trainer, TrainingState
@@ -28,18 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from napari_bcp.app.cohort import Found
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_bcp.app.cohort import Found, Records
+    from napari_bcp.app.edits import Change
     from napari_bcp.pool import Case
     from napari_bcp.review.proposals import Proposal
     from napari_bcp.review.report import ReportData
     from napari_bcp.scans import ClassSpec
+    from napari_bcp.scans.maps import MapFile
     from napari_bcp.worker.messages import Report
 
 __all__ = ["Message", "Progress", "Session", "TrainingState"]
 
 T = TypeVar("T")
-
-_SAVE_EVERY_S: Final = 0.5
 
 
 class Session:
@@ -52,26 +56,21 @@ class Session:
     """`current` is another case, or none."""
     map_changed = Signal(str)
     """The open case of that name has a newer map."""
-    busy_changed = Signal()
 
     def __init__(self, make_trainer: Callable[[Callable[[Report], None]], Trainer] = Trainer) -> None:
-        self.current: OpenCase | None = None
-        self.busy = ""
-        """What is being done with the open case, as a word; its labels should not be edited meanwhile."""
         self.painting: Callable[[], bool] = bool
         """Whether a stroke goes on; the canvas says so."""
         self._telling = Telling()
         self._background = Background(self._telling.unexpected)
         self._cohort = Cohort(self._background, self._telling)
         self._coach = Coach(self._cohort, self._background, self._telling, make_trainer)
+        self._in_hand = CaseInHand(self._cohort, self._background, self._telling)
+        self.busy_changed = self._in_hand.busy_changed
         self.told, self.progress_changed = self._telling.told, self._telling.progress_changed
         self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
         self._opening = False
         self._asked_for = ""  # the case that is being read for the screen
-        self._ahead: OpenCase | None = None  # the next one, read already
-        self._reading_ahead = False
-        self._unreadable: Case | None = None  # what could not be read ahead, as it was then
-        self._saving, self._saved_at, self._told_problem = False, 0.0, ""
+        self._ahead = Ahead(self._background)
         self._cohort.cases_changed.connect(self._follow_cases)
         self._coach.map_made.connect(self._take_map)
 
@@ -98,6 +97,16 @@ class Session:
         return self._cohort.proposals
 
     @property
+    def current(self) -> OpenCase | None:
+        """The open case, or None."""
+        return self._in_hand.case
+
+    @property
+    def busy(self) -> str:
+        """What is being done with the open case, as a word; its labels should not be edited meanwhile."""
+        return self._in_hand.busy
+
+    @property
     def training(self) -> TrainingState:
         """How the training goes."""
         return self._coach.state
@@ -116,7 +125,7 @@ class Session:
         """Do what is due. Called by the window every few milliseconds."""
         self._background.pump()
         self._coach.pump()
-        self._save_edits()
+        self._in_hand.save_soon()
         self._cohort.pump()
 
     def close(self) -> None:
@@ -197,7 +206,8 @@ class Session:
         if self.pool is None:
             return
         self._set_current(None)
-        self._ahead, self._asked_for = None, ""
+        self._asked_for = ""
+        self._ahead.forget()
         self._coach.let_go()
         pool = self._cohort.let_go()
         if pool is not None:
@@ -246,59 +256,47 @@ class Session:
 
     def edit_current(self, operation: str, *arguments: object) -> None:
         """Do one of the open case's operations (a name of a method of `OpenCase`) as one edit."""
-        case = self.current
-        if case is None or not case.editable or self.busy:
-            return
-        case.edits.settle()
-        before, name = case.labels.copy(), operation.replace("_", " ")
-        work = getattr(case, operation)
-
-        def done(after: Any) -> None:
-            self._set_busy("")
-            if case is not self.current:
-                return
-            changed = after != before
-            now = case.labels.copy()  # with strokes that were painted meanwhile
-            now[changed] = after[changed]
-            if case.edits.apply(name, now) is None:
-                self._telling.tell("info", f"{name.capitalize()}: there is nothing to change.", "review")
-
-        self._set_busy(operation)
-        self._background.run("read", lambda: work(*arguments), done, self._telling.failed("review", self._not_busy))
+        self._in_hand.slide.when_still(lambda: self._in_hand.edit(operation, arguments))
 
     def revert(self) -> None:
         """Go back to the labels that the open case began with, as one edit."""
-        case = self.current
-        if case is not None and case.editable and not self.busy:
-            case.edits.apply("revert", case.proposal.copy())
+        self.edit_current("revert")
+
+    def move_border(self, value: int, level: int, final: bool) -> None:
+        """Move the border of a class to where its probability is `level` (1 to 255); one edit once final."""
+        case = self._in_hand.to_edit()
+        if case is not None:
+            self._in_hand.slide.move(case, value, level, final)
+
+    @property
+    def border_moving(self) -> bool:
+        """Whether a border is on its way to where it was last asked to be."""
+        return self._in_hand.slide.moving
 
     def accept(self, then_next: bool = False) -> None:
         """Make the labels on screen the mask of the open case, and go on to the next case if asked."""
-        case, pool = self.current, self.pool
-        if case is None or pool is None or not case.editable or self.busy:
-            return
-        case.edits.settle()
-        case.edits.touch()
-        mask, facts = case.mask(), case.effort()
 
-        def accepted(_: int) -> None:
+        def judge(case: OpenCase, pool: Pool) -> None:
+            pool.accept(case.name, case.mask(), details=case.effort())
             case.edits.discard()
-            self._done_with(case, pool)
+
+        def accepted(case: OpenCase) -> None:
             if then_next and case is self.current:
                 self.next_case()
 
-        self._judge("accepting", lambda: pool.accept(case.name, mask, details=facts), accepted)
+        hand = self._in_hand
+        hand.slide.when_still(lambda: hand.judge("accepting", hand.to_edit(), judge, accepted))
 
     def reject(self) -> None:
         """Drop proposal and edits of the open case, which waits for a better map, and go on to the next one."""
-        case, pool = self.current, self.pool
-        if case is None or pool is None or not case.editable or self.busy:
-            return
 
-        def rejected(_: None) -> None:
+        def judge(case: OpenCase, pool: Pool) -> None:
+            pool.reject(case.name)
             case.edits.discard()
-            self._cohort.reject(case.case)
-            self._done_with(case, pool)
+
+        def rejected(case: OpenCase) -> None:
+            self._cohort.reject(record)
+            self._cohort.rank_now()
             if case is self.current:
                 name = self._cohort.next_name(case.name)
                 self._set_current(None)
@@ -306,65 +304,34 @@ class Session:
                 if name is not None:
                     self.open_case(name)
 
-        self._judge("rejecting", lambda: pool.reject(case.name), rejected)
+        hand, case = self._in_hand, self.current
+        if case is not None:
+            record = case.case
+            hand.slide.when_still(lambda: hand.judge("rejecting", hand.to_edit(), judge, rejected))
 
     def reopen(self) -> None:
         """Make a draft of the accepted mask that is on screen."""
-        case, pool = self.current, self.pool
-        if case is not None and pool is not None and case.case.status == "accepted" and not self.busy:
-            self._judge("reopening", lambda: pool.reopen(case.name), lambda _: self._done_with(case, pool))
-
-    def _judge(self, what: str, work: Callable[[], T], then: Callable[[T], object]) -> None:
-        """Change the open case's status in the pool; nothing is lost if that fails."""
-
-        def done(result: T) -> None:
-            self._set_busy("")
-            then(result)
-
-        self._set_busy(what)
-        self._background.run("pool", work, done, self._telling.failed("review", self._not_busy))
-
-    def _done_with(self, case: OpenCase, pool: Pool) -> None:
-        """Take over the status that a case has now; what is on screen is what the next edit begins from."""
-        if pool is self.pool:
-            self._cohort.refresh([case.name], soon=True)
-            case.begin_anew(self._cohort.cases[case.name], "mask")
-            self._cohort.rank_now()
-            self.cases_changed.emit(frozenset({case.name}))
+        case = self.current
+        if case is not None and case.case.status == "accepted" and not self.busy:
+            self._in_hand.judge("reopening", case, lambda case, pool: pool.reopen(case.name), _ignore)
 
     def _here(self) -> str:
         return "" if self.current is None else self.current.name
 
     def _leave_current(self, then: Callable[[], None]) -> None:
         """Save the open case and go on; stay, and say why, if it cannot be saved."""
-        case = self.current
-        if case is None:
-            then()
-            return
-        if self.busy:
-            self._telling.tell("info", f"Wait until {self.busy.replace('_', ' ')} is done.", "review")
-            return
-        case.edits.settle()
-        if not case.edits.dirty:
-            then()
-            return
+        self._in_hand.leave(then, self._stay)
 
-        def saved(_: None) -> None:
-            if case.edits.problem:
-                self._asked_for = ""
-                self._telling.tell("error", f"{case.name} stays open: {case.edits.problem}", "review")
-            else:
-                self._cohort.refresh([case.name], soon=True)
-                then()
-
-        self._background.run("save", case.edits.save, saved)
+    def _stay(self) -> None:
+        self._asked_for = ""
 
     def _load(self, name: str) -> None:
-        pool, ahead = self.pool, self._ahead
+        pool = self.pool
         if pool is None:
             return
         self._asked_for = name
-        if ahead is not None and ahead.name == name and ahead.case == self._cohort.cases.get(name):
+        ahead = self._ahead.take(self._cohort.cases.get(name))
+        if ahead is not None:
             self._show(pool, ahead)
             return
 
@@ -393,24 +360,23 @@ class Session:
             if former.edits.dirty:  # painted while this case was read
                 self._leave_current(lambda: self._show(pool, case))
                 return
-        self._asked_for, self._ahead = "", None
+        self._asked_for = ""
         case.take_record(self._cohort.cases[case.name])
         self._set_current(case)
         case.edits.touch()
         for note in case.notes:
             self._telling.tell("warning", f"{case.name}: {note}", "review")
         if case.restored and case.case.status != "draft":  # killed after the draft was begun and before it was told of
-            self._background.run("pool", lambda: pool.begin_draft(case.name), lambda _: self._refresh(case.name))
+            self._background.run("pool", lambda: _begin_draft(pool, case.name), self._cohort.take_records)
         self._read_ahead()
 
     def _set_current(self, case: OpenCase | None) -> None:
         former = self.current
         if case is None and former is None:
             return
-        self.current = case
+        self._in_hand.take(case)
         if former is not None and former is not case:
             self._background.run("save", former.edits.compact)
-        self._told_problem = ""
         self._coach.visible = case.name if case is not None and case.editable else None
         self._coach.attend()
         self.case_opened.emit()
@@ -418,30 +384,10 @@ class Session:
     def _read_ahead(self) -> None:
         """Read the case that will be asked for next."""
         pool, name = self.pool, self._cohort.next_name(self._here())
-        if pool is None or name is None or self._asked_for or self._reading_ahead:
-            return
-        if self._ahead is not None and self._ahead.case == self._cohort.cases.get(name):
-            return
-
-        record = self._cohort.cases[name]
-        if record == self._unreadable:
-            return
-
-        def keep(case: OpenCase) -> None:
-            self._reading_ahead = False
-            if pool is self.pool:
-                self._ahead = case
-
-        def failed(_: Exception) -> None:  # it will be told if somebody opens the case
-            self._reading_ahead, self._unreadable = False, record
-
-        self._reading_ahead = True
-        self._background.run("read", lambda: load_case(pool, name), keep, failed)
+        if pool is not None and name is not None and not self._asked_for:
+            self._ahead.read(pool, self._cohort.cases[name])
 
     # -- what others change -----------------------------------------------------------------------------------
-
-    def _refresh(self, name: str) -> None:
-        self._cohort.refresh([name])
 
     def _follow_cases(self, names: frozenset[str]) -> None:
         case = self.current
@@ -458,13 +404,14 @@ class Session:
         record = self._cohort.cases[name]
         values = [one.value for one in self.classes]
 
-        def read() -> tuple[Any, Any]:
+        def read() -> tuple[MapFile, NDArray[np.uint8], Change]:
             map_ = read_map(record)
             if map_ is None:
                 raise ScanError(f"The map of {name} is gone.")
-            return map_, read_pseudo(record, read_grid(record.path), values)
+            pseudo = read_pseudo(record, read_grid(record.path), values)
+            return map_, pseudo, case.edits.prepare("start", lambda _: pseudo)
 
-        def show(found: tuple[Any, Any]) -> None:
+        def show(found: tuple[MapFile, NDArray[np.uint8], Change]) -> None:
             if case is self.current and (self.painting() or self.busy):
                 self._background.later(lambda: show(found))
             elif case is self.current:
@@ -474,29 +421,6 @@ class Session:
 
         # A map that has been replaced meanwhile cannot be read any more; the next one is on its way.
         self._background.run("read", read, show, _ignore)
-
-    def _save_edits(self) -> None:
-        """Have the newest edits written; at most two a second, and never two at a time."""
-        case, now = self.current, time.monotonic()
-        due = case is not None and case.edits.dirty and now - self._saved_at >= _SAVE_EVERY_S
-        if case is None or not due or self._saving or self.busy in ("accepting", "rejecting"):
-            return
-        self._saved_at, self._saving = now, True
-        edits = case.edits
-
-        def saved(_: None) -> None:
-            self._saving = False
-            if edits.problem and edits.problem != self._told_problem:
-                self._telling.tell("error", edits.problem, "review")
-            self._told_problem = edits.problem or ""
-            if case is self.current and case.case.status in ("unlabelled", "predicted") and not edits.problem:
-                self._refresh(case.name)
-
-        def failed(error: Exception) -> None:
-            self._saving = False
-            self._telling.unexpected(error)
-
-        self._background.run("save", edits.save, saved, failed)
 
     # -- many cases -------------------------------------------------------------------------------------------
 
@@ -514,11 +438,10 @@ class Session:
 
         def load_again() -> None:
             if case is not None and case is self.current and pool is not None:
-                case.edits.discard()
                 self._asked_for = case.name
                 self._background.run(
                     "read",
-                    lambda: load_case(pool, case.name),
+                    lambda: _load_again(pool, case),
                     lambda again: self._show(pool, again),
                     self._telling.failed("cases"),
                 )
@@ -571,14 +494,6 @@ class Session:
 
         self._background.run("read", lambda: make_report(pool.history()), read, self._telling.failed("report"))
 
-    def _set_busy(self, what: str) -> None:
-        if what != self.busy:
-            self.busy = what
-            self.busy_changed.emit()
-
-    def _not_busy(self) -> None:
-        self._set_busy("")
-
 
 def _load_twice(pool: Pool, name: str) -> OpenCase:
     """Read a case; once more if its map was replaced just then."""
@@ -589,9 +504,20 @@ def _load_twice(pool: Pool, name: str) -> OpenCase:
         return load_case(pool, name)
 
 
+def _load_again(pool: Pool, case: OpenCase) -> OpenCase:
+    """Read a case anew, without its edits."""
+    case.edits.discard()
+    return load_case(pool, case.name)
+
+
+def _begin_draft(pool: Pool, name: str) -> Records:
+    pool.begin_draft(name)
+    return read_records(pool, [name])
+
+
 def _nothing() -> None:
     return None
 
 
-def _ignore(_: Exception) -> None:
+def _ignore(_: object) -> None:
     return None

@@ -61,6 +61,7 @@ class Curves:
 class TrainingState:
     """What the panels show of the training.
 
+    run, preset : the newest run, and the preset it began with
     share : of the time budget that is used up, 0 to 1;  dice : the newest on held-out cases, by class value
     making_maps : maps are made, and nothing trains
     problem : why it failed, a sentence;  log_tail : what the child last wrote
@@ -68,6 +69,7 @@ class TrainingState:
 
     phase: Phase = "idle"
     run: str = ""
+    preset: str = ""
     stage: int = 0
     step: int = 0
     steps_per_s: float = 0.0

@@ -267,9 +267,7 @@ class _Loop:
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
-            raise TrainingError(
-                "No labelled case can be used for training; accept at least one mask with 'napari-bcp accept'."
-            )
+            raise TrainingError("No case has a mask to learn from; accept at least one, then train again.")
         unlabelled = [c for c in self.source.unlabelled() if c not in self.dropped]
         ready = {c.name for c in self.ready}
         self.ready = [c for c in unlabelled if c.name in ready]

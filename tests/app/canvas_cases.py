@@ -47,6 +47,7 @@ class HandMadeCase:
         self.map = object() if with_map else None
         self.map_stamp = "run 0001 · step 412"
         self.probabilities = np.stack([self.soft(islands), self.soft(spleen), np.zeros(shape, np.uint8)])
+        self.whole_range = (float(self.scan.min()), float(self.scan.max()))
         self.centre = (shape[0] // 2, shape[1] // 2, shape[2] // 3)
         self.contrast, self.windows = (-20.0, 250.0), {}
         self.thresholds = []
@@ -86,21 +87,27 @@ class HandMadeCase:
 
     # what `edit_current` may be asked for: new labels, nothing else is touched
 
-    def keep_largest(self, value):
-        return keep_largest(self.labels, value)
+    def keep_largest(self, labels, value):
+        return keep_largest(labels, value)
 
-    def fill_holes(self, value):
-        return fill_holes(self.labels, value)
+    def fill_holes(self, labels, value):
+        return fill_holes(labels, value)
 
-    def smooth(self, value):
-        return smooth(self.labels, value, self.spacing_zyx)
+    def smooth(self, labels, value):
+        return smooth(labels, value, self.spacing_zyx)
 
-    def interpolate(self, value, axis):
-        slices = painted_slices(self.labels, value, axis)
-        return interpolate_between(self.labels, value, axis, slices, self.spacing_zyx)
+    def interpolate(self, labels, value, axis):
+        slices = painted_slices(labels, value, axis)
+        return interpolate_between(labels, value, axis, slices, self.spacing_zyx)
 
-    def restore_island(self, island):
-        return restore(self.labels, island)
+    def restore_island(self, labels, island):
+        return restore(labels, island)
+
+    def revert(self, _labels):
+        return self.proposal
+
+    def replace(self, labels, given):
+        return given.astype(np.uint8) if given.shape == labels.shape and given.max() <= 5 else labels
 
 
 class HandMadeSession:
@@ -114,7 +121,7 @@ class HandMadeSession:
 
     def __init__(self, case=None):
         self.current, self.busy, self.proposals, self.done = case, "", [], []
-        self.painting = lambda: False
+        self.painting, self.border_moving = (lambda: False), False
 
     def open(self, case):
         self.current = case
@@ -125,7 +132,12 @@ class HandMadeSession:
 
     def edit_current(self, operation, *arguments):
         self.done.append((operation, *arguments))
-        self.current.edits.apply(operation.replace("_", " "), getattr(self.current, operation)(*arguments))
+        edits, work = self.current.edits, getattr(self.current, operation)
+        edits.take(edits.prepare(operation.replace("_", " "), lambda labels: work(labels, *arguments)))
+
+    def move_border(self, value, level, final):
+        if self.current.editable:
+            self.current.set_threshold(value, level, final)
 
     def be_busy(self, what):
         """Say that something is being done with the open case."""

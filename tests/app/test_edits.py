@@ -364,6 +364,53 @@ def test_a_newer_map_does_not_replace_what_was_previewed(edits):
     assert edits.operations == ("border",)
 
 
+def test_a_preview_of_a_box_leaves_the_rest_and_is_undone_as_one(edits):
+    rng = np.random.default_rng(1)
+    edits.apply("paint", rng.integers(0, 3, SHAPE, dtype=np.uint8))
+    before, box = edits.array.copy(), box_of((1, 3), (2, 5), (0, 4))
+    assert edits.preview("border", np.full((2, 3, 4), 7, np.uint8), box) == box
+    np.testing.assert_array_equal(edits.settled, before)
+    assert (edits.array[box] == 7).all()
+    assert (edits.array == before).sum() == before.size - 24
+    assert edits.settle("border of 7") == box
+    assert edits.operations == ("paint", "border of 7")
+    edits.undo()
+    np.testing.assert_array_equal(edits.array, before)
+
+
+def test_an_edit_that_was_worked_out_leaves_what_was_painted_meanwhile(edits):
+    change = edits.prepare("fill", lambda labels: np.full_like(labels, 3))
+    stroke = labels_with(5, 2)
+    edits.apply("paint", stroke)
+    left = edits.prepare("clear", lambda labels: np.where(labels == 9, np.uint8(1), labels))
+    assert left.record is None
+    assert edits.take(left) is None
+    edits.take(change)
+    assert (edits.array == 3).all(), "where the two meet, the later one counts"
+    edits.undo()
+    np.testing.assert_array_equal(edits.array, stroke)
+    half = edits.prepare("half", lambda labels: np.where(np.arange(SHAPE[2]) < 2, np.uint8(4), labels))
+    edits.apply("paint", np.where(np.arange(SHAPE[2]) == SHAPE[2] - 1, np.uint8(6), edits.array))
+    edits.take(half)
+    assert (edits.array[..., :2] == 4).all()
+    assert (edits.array[..., -1] == 6).all()
+
+
+def test_an_edit_is_worked_out_from_the_labels_without_a_preview(edits):
+    edits.preview("border", WIDE)
+    seen = []
+    edits.prepare("look", lambda labels: seen.append(labels.copy()) or labels)
+    assert not seen[0].any()
+
+
+def test_a_newer_map_that_was_compared_before_a_stroke_is_not_taken(edits):
+    change = edits.prepare("start", lambda _: NARROW)
+    edits.apply("paint", WIDE)
+    edits.undo()
+    with pytest.raises(StateError):
+        edits.start_from(NARROW, change)
+
+
 def test_a_preview_of_other_labels_is_refused(edits):
     with pytest.raises(GridMismatchError, match="'border'"):
         edits.preview("border", np.zeros((1, 2, 3), np.uint8))

@@ -9,6 +9,7 @@ from napari_bcp.app.contrast import usual_contrast, windows
 from napari_bcp.app.opened import load_case
 from napari_bcp.errors import ScanError, StateError
 from napari_bcp.pool import Pool
+from napari_bcp.pool.edit_records import difference
 from napari_bcp.pool.runs import record_made
 from napari_bcp.scans import display_arrays, from_display, read_grid
 
@@ -67,15 +68,24 @@ def canonical(case):
     return from_display(case.labels)
 
 
+def slide(case, level, final):
+    """Move the border of class 1 as a slider does, with nothing between."""
+    border = case.moving_border(1)
+    labels = border.at(level)
+    case.edits.preview("move border", labels, border.box)
+    if final:
+        case.settle_border(1, level, difference(case.border_name(1, level), border.labels, labels))
+
+
 def test_moving_the_border_outwards_takes_in_the_rim_and_leaves_islands_alone(pool):
     case = with_map(pool, soft_ball())
-    case.set_threshold(1, 90, final=False)
+    slide(case, 90, final=False)
     wanted = np.zeros(SHAPE, bool)
     wanted[tuple(slice(part.start - 1, part.stop + 1) for part in BALL)] = True
     np.testing.assert_array_equal(canonical(case) == 1, wanted)
     assert not case.edits.can_undo, "it is a preview"
-    case.set_threshold(1, 120, final=False)
-    case.set_threshold(1, 90, final=True)
+    slide(case, 120, final=False)
+    slide(case, 90, final=True)
     np.testing.assert_array_equal(canonical(case) == 1, wanted)
     assert case.edits.operations == ("border of class 1 at 35 %",), "a slide is one step"
     case.edits.undo()
@@ -84,20 +94,20 @@ def test_moving_the_border_outwards_takes_in_the_rim_and_leaves_islands_alone(po
 
 def test_a_border_that_was_taken_back_can_be_moved_again(pool):
     case = with_map(pool, soft_ball())
-    case.set_threshold(1, 90, final=True)
+    slide(case, 90, final=True)
     moved = case.labels.copy()
     case.edits.undo()
-    case.set_threshold(1, 90, final=True)
+    slide(case, 90, final=True)
     np.testing.assert_array_equal(case.labels, moved)
     case.edits.apply("revert", case.proposal.copy())
-    case.set_threshold(1, 90, final=True)
+    slide(case, 90, final=True)
     np.testing.assert_array_equal(case.labels, moved)
 
 
 def test_the_border_comes_back_to_where_it_was(pool):
     case = with_map(pool, soft_ball())
     for level in (90, 250, 128):
-        case.set_threshold(1, level, final=True)
+        slide(case, level, final=True)
     np.testing.assert_array_equal(case.labels, case.proposal)
 
 
@@ -108,7 +118,7 @@ def test_what_was_drawn_by_hand_stays_when_the_border_moves(pool):
     labels[4, 4, 3] = 0  # erased in the middle
     shown, _ = display_arrays(labels, case._grid)
     case.edits.apply("paint", np.ascontiguousarray(shown))
-    case.set_threshold(1, 90, final=True)
+    slide(case, 90, final=True)
     assert (canonical(case)[0:2, 0:2, 0:2] == 1).all()
     assert canonical(case)[4, 4, 3] == 0
     assert canonical(case)[2, 3, 3] == 1, "the rim has come in"
@@ -120,7 +130,7 @@ def test_an_island_is_listed_with_its_volume_and_restored_on_its_own(pool):
     assert (island.value, island.voxels) == (1, 8)
     assert island.volume_ml == pytest.approx(8 * 6 / 1000)
     assert island.mean_probability == pytest.approx(200 / 255)
-    case.edits.apply("restore island", case.restore_island(island))
+    case.edits.apply("restore island", case.restore_island(case.labels, island))
     assert (canonical(case)[ISLAND] == 1).all()
     assert case.islands() == []
 
@@ -137,7 +147,7 @@ def test_interpolation_fills_between_painted_slices_along_the_shown_axis(pool):
     labels = np.zeros_like(case.labels)
     labels[1, 2:6, 2:6] = labels[5, 2:6, 2:6] = 1
     case.edits.apply("paint", labels)
-    case.edits.apply("interpolate", case.interpolate(1, 0))
+    case.edits.apply("interpolate", case.interpolate(case.labels, 1, 0))
     assert (case.labels[1:6, 2:6, 2:6] == 1).all()
     assert case.labels.sum() == 5 * 16
 

@@ -69,6 +69,10 @@ def shown(request):
     return request.getfixturevalue("napari_shown" if by_key else "alone")
 
 
+def shown_plane(panel):
+    return next((name for name, one in panel._plane.buttons.items() if one.isChecked()), None)
+
+
 @pytest.fixture
 def napari_shown(show, session):
     """The viewer and the panel of the case in napari's window."""
@@ -317,7 +321,7 @@ def test_planes_and_outlines_are_chosen(shown, click, by_key):
             keyed(viewer, plane)
         else:
             click(panel._plane.buttons[plane])
-        assert (viewer.dims.order, panel._shown_plane()) == (order, plane)
+        assert (viewer.dims.order, shown_plane(panel)) == (order, plane)
     if by_key:
         keyed(viewer, "outline")
     else:
@@ -328,14 +332,14 @@ def test_planes_and_outlines_are_chosen(shown, click, by_key):
         keyed(viewer, "3-D")
     else:
         click(panel._plane.buttons["3-D"])
-    assert (viewer.dims.ndisplay, panel._shown_plane()) == (3, "3-D")
+    assert (viewer.dims.ndisplay, shown_plane(panel)) == (3, "3-D")
 
 
 def test_a_plane_that_is_turned_by_napari_itself_shows_in_the_panel(viewer, panel):
     viewer.dims.order = (1, 0, 2)
-    assert panel._shown_plane() == "coronal"
+    assert shown_plane(panel) == "coronal"
     viewer.dims.order = (1, 2, 0)
-    assert panel._shown_plane() is None
+    assert shown_plane(panel) is None
 
 
 def test_the_class_follows_the_layer_and_the_layer_the_class(shown, qtbot):

@@ -261,11 +261,28 @@ def test_a_pool_folder_that_vanishes_is_told_and_the_edit_stays_on_screen(quiet,
     assert case.editable
 
 
+def test_accept_waits_for_the_border_that_was_moved_last(quiet, pumped, opened, truth, phantom_pool):
+    session, trainer = quiet
+    name = session.proposals[0].name
+    trainer.heard(made_map(phantom_pool, name, truth(name), soft=0.6))
+    pumped(session, lambda: session.pool.case(name).map is not None)
+    case = opened(name)
+    pumped(session, lambda: case.map is not None)
+    value = session.classes[0].value
+    assert (case.labels == value).any()
+    session.move_border(value, 250, final=True)  # higher than the map is anywhere
+    session.accept()
+    pumped(session, lambda: case.case.status == "accepted" and not session.busy)
+    mask = session.pool.mask(name)
+    assert not (mask == value).any()
+    assert mask.any()
+
+
 def test_the_next_case_is_read_ahead_and_so_shown_at_once(quiet, pumped, opened):
     session, _ = quiet
     here = session.proposals[0].name
     opened(here)
-    pumped(session, lambda: session._ahead is not None and session._ahead.name != here)
+    pumped(session, lambda: session._ahead.name not in ("", here))
     loading = []
     session.case_loading.connect(loading.append)
     session.next_case()
@@ -277,7 +294,7 @@ def test_a_case_that_was_read_ahead_and_changed_since_is_read_again(quiet, pumpe
     session, trainer = quiet
     here = session.proposals[0].name
     opened(here)
-    pumped(session, lambda: session._ahead is not None and session._ahead.name != here)
+    pumped(session, lambda: session._ahead.name not in ("", here))
     name = session._ahead.name
     trainer.heard(made_map(phantom_pool, name, truth(name)))
     pumped(session, lambda: session.pool.case(name).map is not None)
@@ -385,12 +402,13 @@ def test_a_rejected_map_is_not_proposed_before_the_others(quiet, pumped, opened,
     assert "rejected" in session.proposals[-1].reason
 
 
-def test_revert_takes_all_edits_back_as_one_that_can_be_undone(opened, quiet):
+def test_revert_takes_all_edits_back_as_one_that_can_be_undone(opened, quiet, pumped):
     session, _ = quiet
     case = opened("phantom_004")
     paint(case)
     painted = case.labels.copy()
     session.revert()
+    pumped(session, lambda: not session.busy)
     assert not case.labels.any()
     case.edits.undo()
     np.testing.assert_array_equal(case.labels, painted)

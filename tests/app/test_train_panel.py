@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 from psygnal import Signal
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QGuiApplication
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QGuiApplication, QWheelEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_bcp.app.panels import train
 from napari_bcp.app.panels.train import TrainPanel
@@ -169,6 +170,41 @@ def test_the_readers_preferences_are_what_it_begins_with(session, qtbot, monkeyp
 
 
 # -- what it shows ------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_is_offered_the_preset_of_its_last_run(panel, session):
+    assert panel._preset.currentText() == "quick"
+    session.training = TrainingState(run="0003", preset="quality")
+    session.pool_changed.emit()
+    assert panel._preset.currentText() == "quality"
+    session.training = TrainingState(run="0001", preset="of a former release")
+    session.pool_changed.emit()
+    assert panel._preset.currentText() == "quality", "what it does not know it does not offer"
+
+
+def test_the_wheel_scrolls_past_preset_and_minutes(panel, qtbot):
+    for widget in (panel._preset, panel._minutes):
+        before, place = (panel._preset.currentText(), panel._minutes.value()), QPointF(5, 5)
+        wheel = QWheelEvent(
+            place,
+            QPointF(widget.mapToGlobal(place.toPoint())),
+            QPoint(),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        panel.setFocus()
+        QApplication.sendEvent(widget, wheel)
+        assert (panel._preset.currentText(), panel._minutes.value()) == before
+
+
+def test_stop_is_there_while_maps_are_made(panel, session, click):
+    session.be(phase="idle", making_maps=True)
+    assert "no more maps" in panel._stop.toolTip()
+    click(panel._stop)
+    assert session.done == [("stop",)]
 
 
 def test_it_says_on_what_it_would_train_and_on_what_it_trains(panel, session):

@@ -245,7 +245,7 @@ def test_a_case_labelled_meanwhile_joins_and_one_that_leaves_is_used_no_more(chi
     child.until_step(made.step + 2)
     child.send(Cases(gone=("s2",)))
     child.until_free()
-    assert "No labelled case" in child.of("failed")[0].text
+    assert "No case has a mask" in child.of("failed")[0].text
     assert saved_step(sent) == child.of("step")[-1].step
     assert checkpoint.load(Path(sent.run) / "last.pt")["trained_on"] == ["s0", "s1", "s2"]
 

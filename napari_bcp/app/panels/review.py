@@ -81,7 +81,7 @@ class ReviewPanel(QWidget):
         self._percents: dict[int, int] = {}  # where the border of each class was put in this case
         self._listed_axis = 0  # of the slices worth a look
         self._elsewhere = False  # whether another window shows the case
-        self._moving_border = False  # whether an edit is the border's
+        self._slid_at = 0  # version of the labels that the border moves in
         self._restoring = False  # whether the next edit puts an island back
         self._saved_at: float | None = None
         self.layers = CaseLayers(session, viewer)
@@ -339,9 +339,7 @@ class ReviewPanel(QWidget):
         for name, (low, high) in case.windows.items():
             action = menu.addAction(f"{name}  ({low:.0f} to {high:.0f})")
             action.triggered.connect(_setter(self.layers.set_contrast, low, high))
-        menu.addAction("whole range").triggered.connect(
-            lambda: self.layers.set_contrast(float(case.scan.min()), float(case.scan.max()))
-        )
+        menu.addAction("whole range").triggered.connect(_setter(self.layers.set_contrast, *case.whole_range))
 
     def _show_status(self) -> None:
         case = self._case
@@ -410,9 +408,6 @@ class ReviewPanel(QWidget):
         if layers.axis != self._listed_axis:
             self._lists_timer.start(0)
 
-    def _shown_plane(self) -> str | None:
-        return next((name for name, one in self._plane.buttons.items() if one.isChecked()), None)
-
     def _show_saved(self) -> None:
         """Say whether the edits are on the disk."""
         case, now = self._case, time.monotonic()
@@ -446,7 +441,8 @@ class ReviewPanel(QWidget):
 
     def _follow_edit(self) -> None:
         self._show_possible()
-        if self._case is not None and self._border.moving and not self._moving_border:
+        sliding = self._border.moving and not self._session.border_moving
+        if sliding and self._case is not None and self._case.edits.version != self._slid_at:
             self._border.drop()  # a stroke or an undo has made an edit of the slide, or taken it back
         self._lists_timer.start(0 if self._restoring else _LISTS_MS)
         self._restoring = False
@@ -489,11 +485,8 @@ class ReviewPanel(QWidget):
         value = self._classes.currentData()  # while another class is being chosen, the slide is still of this one
         if value and self._can_edit() and self._case is not None and self._case.map is not None:
             self._percents[value] = percent
-            self._moving_border = True
-            try:
-                self._case.set_threshold(value, round(percent * 2.55), final)
-            finally:
-                self._moving_border = False
+            self._slid_at = self._case.edits.version
+            self._session.move_border(value, round(percent * 2.55), final)
 
     def _restore(self, island: Island) -> None:
         if self._can_edit():

@@ -23,7 +23,7 @@ from superqt import QCollapsible
 
 from napari_bcp.app.forms import SettingsForm
 from napari_bcp.app.listen import listen
-from napari_bcp.app.parts import MessageLine, button, wrapped_label
+from napari_bcp.app.parts import MessageLine, button, guard_wheel, wrapped_label
 from napari_bcp.app.plots import Line, Plot
 from napari_bcp.app.preferences import load as load_preferences
 from napari_bcp.app.text_labels import colour_text, selectable
@@ -74,6 +74,7 @@ class TrainPanel(QWidget):
         self._minutes.setSuffix(" min")
         self._minutes.setToolTip("How long to train; masks can be reviewed all the while, and it can stop at any time")
         self._minutes.setAccessibleName("Minutes")
+        guard_wheel(self._preset, self._minutes)
         self._cohort = wrapped_label()
         self._start = button("Start", "Train for the time above; what was learnt before is kept", self._do_start)
         self._pause = button("Pause", "", self._do_pause)
@@ -102,7 +103,7 @@ class TrainPanel(QWidget):
         self.form.changed.connect(self._show_settings)
         listen(self, session.training_changed, self._show_training)
         listen(self, session.cases_changed, self._show_training)
-        listen(self, session.pool_changed, self._show_training)
+        listen(self, session.pool_changed, self._show_pool)
         self._choose_preset(self._preset.currentText())
 
     def set_colours(self, colours: Colours) -> None:
@@ -156,6 +157,13 @@ class TrainPanel(QWidget):
         whole.addWidget(area, 1)
 
     # -- showing ----------------------------------------------------------------------------------------------
+
+    def _show_pool(self) -> None:
+        """Offer to go on with the pool's last run: another preset would begin a new one."""
+        preset = self._session.training.preset
+        if preset in PRESETS:
+            self._preset.setCurrentText(preset)
+        self._show_training()
 
     def _show_training(self, *_: object) -> None:
         training = self._session.training
