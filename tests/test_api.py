@@ -172,15 +172,15 @@ def test_a_checkpoint_segments_without_its_pool(pool, cohort, tmp_path):
     assert last(events, "map").run == "0001"
 
 
-def test_a_nan_loss_ends_the_run_and_keeps_the_last_good_state(pool, monkeypatch):
+def test_losses_that_stay_nan_end_the_run_and_keep_the_last_good_state(pool, monkeypatch):
     import torch
 
-    from napari_bcp.engine import train as module
+    from napari_bcp.engine import step as module
 
     train(pool)
     good = pool.last_run().checkpoint.read_bytes()
     monkeypatch.setattr(module, "get_loss", lambda name: lambda z, t, r: z.sum() * torch.nan)
-    with pytest.raises(TrainingError, match="smaller rate"):
+    with pytest.raises(TrainingError, match="smaller rates"):
         train(pool)
     assert pool.last_run().checkpoint.read_bytes() == good
     assert pool.last_run().status == "failed"
@@ -189,7 +189,7 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_last_good_state(pool, monkeypatch
 def test_memory_that_runs_out_is_said_in_a_sentence(pool, monkeypatch):
     import torch
 
-    from napari_bcp.engine import train as module
+    from napari_bcp.engine import step as module
 
     def full(name):
         raise torch.OutOfMemoryError("full")

@@ -70,6 +70,25 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         return self.patch[: self.dimensions]
 
 
+def smaller(plan: Plan) -> Plan | None:
+    """Return a plan that takes about half the memory a step: half the batch, else half the block; None if none is left.
+
+    Scans stay on their grid, so that nothing has to be prepared anew.
+    """
+    if plan.batch > 1:
+        return plan.model_copy(update={"batch": plan.batch // 2, "stage1_batch": max(1, plan.stage1_batch // 2)})
+    if plan.fit == "resize":
+        return None
+    longest = max(range(plan.dimensions), key=lambda axis: plan.patch[axis])
+    factor = math.prod(stride[longest] for stride in plan.strides)
+    side = plan.patch[longest] // 2 // factor * factor
+    if side < 2 * factor:
+        return None
+    patch = tuple(side if axis == longest else n for axis, n in enumerate(plan.patch))
+    stride = tuple(max(1, min(step, n)) for step, n in zip(plan.stride, patch, strict=True))
+    return plan.model_copy(update={"patch": patch, "stride": stride})
+
+
 class _Budget(BaseModel, frozen=True):
     scan: int
     block: int

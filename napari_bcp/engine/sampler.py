@@ -67,6 +67,20 @@ class Sampler:
         self.failed: CaseFiles | None = None  # the case whose fetching raised
         self._open: OrderedDict[tuple[str, bool], Prepared] = OrderedDict()
 
+    def content(self) -> dict[str, list[str]]:
+        """Return where it is, for a checkpoint: the names of both decks and what is left of them."""
+        return {
+            "labelled": list(self.labelled.names),
+            "labelled_left": list(self.labelled.left),
+            "unlabelled": list(self.unlabelled.names),
+            "unlabelled_left": list(self.unlabelled.left),
+        }
+
+    def restore(self, content: dict[str, list[str]]) -> None:
+        """Go on from where another one was; `set_cases` then says what has changed since."""
+        self.labelled = Deck(list(content["labelled"]), list(content["labelled_left"]))
+        self.unlabelled = Deck(list(content["unlabelled"]), list(content["unlabelled_left"]))
+
     def set_cases(self, labelled: list[CaseFiles], unlabelled: list[CaseFiles]) -> None:
         """Say which cases there are now; files may have changed."""
         files = {c.name: c for c in [*labelled, *unlabelled]}

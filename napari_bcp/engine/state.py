@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """Everything that changes while a run trains."""
+    """Everything that changes while a run trains.
+
+    step, elapsed : how many steps, and seconds, it has trained;  stage2_from : step at which stage 2 began, or None
+    best : Dice on the held-out cases of the best network so far
+    rate_scale : the learning rate is multiplied by it; less than 1 after losses that were no numbers
+    order : where the sampler is, and which unlabelled cases wait to be prepared, in their order
+    """
 
     student: nn.Module
     teacher: nn.Module
@@ -34,6 +40,8 @@ class State:
     best: float = -1.0
     held_out: list[str] = field(default_factory=list)
     trained_on: list[str] = field(default_factory=list)
+    rate_scale: float = 1.0
+    order: dict[str, list[str]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it: tensors, numbers and strings."""
@@ -50,6 +58,8 @@ class State:
             "best": self.best,
             "held_out": self.held_out,
             "trained_on": self.trained_on,
+            "rate_scale": self.rate_scale,
+            "order": self.order,
         }
 
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
@@ -67,7 +77,9 @@ class State:
             self.step, self.stage2_from = content["step"], content["stage2_from"]
             self.elapsed, self.best = content["elapsed"], content["best"]
             self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            self.rate_scale = float(content.get("rate_scale", 1.0))
+            self.order = {key: [str(name) for name in names] for key, names in content.get("order", {}).items()}
+        except (KeyError, AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"The run's checkpoint does not fit its plan ({type(error).__name__}); start over with --fresh."
             ) from None

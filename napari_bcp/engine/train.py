@@ -10,26 +10,24 @@ import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.cache import Cache, CaseFiles
 from napari_bcp.engine.device import available_cores, out_of_memory
 from napari_bcp.engine.log import RunLog
 from napari_bcp.engine.model import Model
-from napari_bcp.engine.predict import arithmetic, memory_format
+from napari_bcp.engine.plan import smaller
 from napari_bcp.engine.sampler import Sampler
 from napari_bcp.engine.state import State, new_optimiser, new_state
+from napari_bcp.engine.step import Learner
 from napari_bcp.engine.survey import plan_for
 from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, TrainingError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
-from napari_bcp.method import decide, draw_boxes, keep_mask, learning_rate, mixed_loss, paste, update_teacher
-from napari_bcp.method.losses import get_loss
-from napari_bcp.method.pseudo_labels import clean_batch
+from napari_bcp.method import learning_rate
 from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_mask, read_scan
 
@@ -43,6 +41,10 @@ if TYPE_CHECKING:
 
     Between = Callable[[Model], Iterator[Event]]
     """Done after every step, with the network as it is then: maps, pauses. Its events are passed on."""
+
+
+_SMALLER_RATE: Final = 1 / 3
+_MOST_SETBACKS: Final = 5
 
 
 @dataclass
@@ -62,9 +64,17 @@ class Budget:
 
     def share(self, steps_done: int) -> float:
         """Return the part that is used up, 0 to 1 and beyond."""
+        return self.share_of_all(steps_done)
+
+    def share_of_all(self, steps_done: int, steps_before: int = 0, seconds_before: float = 0.0) -> float:
+        """Return the part that is used up of all the time that the run has had, with what it trained before this.
+
+        So a run that was stopped and goes on for what was left of its time does just what it would have done.
+        """
         if self.steps is not None:
-            return steps_done / max(self.steps, 1)
-        return (time.monotonic() - self.start) / max(self.seconds or 0.0, 1e-9)
+            return (steps_before + steps_done) / max(steps_before + self.steps, 1)
+        passed = time.monotonic() - self.start
+        return (seconds_before + passed) / max(seconds_before + (self.seconds or 0.0), 1e-9)
 
 
 def train(
@@ -112,9 +122,9 @@ def train(
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        smaller = f"batch={max(1, plan.batch // 2)}, or with a smaller --set patch." if plan else "a smaller patch."
         raise DeviceError(
-            f"Device {device} ran out of memory in run {folder.name}; start over with --fresh --set {smaller}"
+            f"Device {device} ran out of memory in run {folder.name}, and smaller batches and blocks did not help; "
+            "close other programs, or train on another device."
         ) from None
     finally:
         log.close()
@@ -145,10 +155,7 @@ class _Loop:
         self.plan, self.config, self.budget, self.device = plan, config, budget, device
         self.state, self.stop, self.between = state, stop, between
         self.sampler = Sampler(plan, config, state.rng, cache.get)
-        self.loss = get_loss(config.loss)
-        self.early_loss, self.late_loss = get_loss("ce-dice-balanced"), self.loss
-        self.bfloat16 = plan.bfloat16_on(device)
-        self.form = memory_format(plan, config.channels_last)
+        self.learner = Learner(plan, config, state, self.sampler, device)
         self.dropped: set[CaseFiles] = set()
         self.held_out: list[CaseFiles] = []
         self.waiting: list[CaseFiles] = []  # unlabelled cases that are not prepared yet
@@ -156,7 +163,7 @@ class _Loop:
         self.preparing = 0.0  # seconds spent on them
         self.prepared: set[CaseFiles] = set()
         self.revision: int | None = None
-        self.agreement: float | None = None
+        self.setbacks = 0
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -164,22 +171,15 @@ class _Loop:
         """Train until the budget is used up or `stop` says so."""
         state, config, budget = self.state, self.config, self.budget
         first_step, started = state.step, time.monotonic()
-        elapsed_before = state.elapsed + budget.paused
+        elapsed_before, seconds_before = state.elapsed + budget.paused, state.elapsed
         yield from self._refresh(first=True)
-        yield Planned(
-            run=self.folder.name,
-            plan=self.plan.model_dump(mode="json"),
-            settings=config.model_dump(mode="json"),
-            labelled=len(self.sampler.labelled.names),
-            unlabelled=len(self.ready) + len(self.waiting),
-            step=state.step,
-        )
+        yield self._planned()
         reason: Literal["budget", "stopped"] = "budget"
         saved_at, validated_share, speed = time.monotonic(), 0.0, 0.0
         healthy = True
         try:
             # One step at least, also when preparing took the whole time: a run without a checkpoint is of no use.
-            while (share := budget.share(state.step - first_step)) < 1 or state.step == first_step:
+            while (used := budget.share(state.step - first_step)) < 1 or state.step == first_step:
                 if self.stop():
                     reason = "stopped"
                     break
@@ -189,16 +189,21 @@ class _Loop:
                 if self.stop():
                     continue
                 yield from self._prepare_one(time.monotonic() - started)
+                share = budget.share_of_all(state.step - first_step, first_step, seconds_before)
                 stage = self._stage(share)
                 lr = self._set_rate(share)
                 try:
-                    loss = self._step(stage, share)
+                    loss = self.learner.step(stage, share)
                 except FloatingPointError as error:
                     healthy = False  # the step left the network as it was, but it led here: keep what was saved
-                    raise TrainingError(
-                        f"{error} at step {state.step + 1} of run {self.folder.name}; go on from its last checkpoint "
-                        f"with a smaller rate, --set lr={config.lr / 3:.1g}."
-                    ) from None
+                    yield self._step_back(error)
+                    healthy = True
+                    continue
+                except (MemoryError, RuntimeError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    yield from self._take_less(error)
+                    continue
                 except (BcpError, OSError) as error:
                     yield from self._drop(error)
                     continue
@@ -214,11 +219,11 @@ class _Loop:
                     lr=lr,
                     elapsed_s=state.elapsed,
                     steps_per_s=speed,
-                    share=min(share, 1.0),
+                    share=min(used, 1.0),
                     eta_s=self._eta(first_step, speed),
-                    agreement=self.agreement,
+                    agreement=self.learner.agreement,
                 )
-                if self.held_out and share - validated_share >= config.validate_every:
+                if self.held_out and used - validated_share >= config.validate_every:
                     yield from self._validate()
                     # Counted from its end: where validating takes long, training still gets most of the time.
                     validated_share = budget.share(state.step - first_step)
@@ -236,6 +241,53 @@ class _Loop:
         if state.step > first_step:
             yield saved
         yield Finished(reason=reason, step=state.step, elapsed_s=state.elapsed)
+
+    def _planned(self) -> Planned:
+        return Planned(
+            run=self.folder.name,
+            plan=self.plan.model_dump(mode="json"),
+            settings=self.config.model_dump(mode="json"),
+            labelled=len(self.sampler.labelled.names),
+            unlabelled=len(self.ready) + len(self.waiting),
+            step=self.state.step,
+        )
+
+    def _step_back(self, error: FloatingPointError) -> Note:
+        """Go back to what was saved last, with a smaller rate. Raises TrainingError if that has not helped."""
+        self.setbacks += 1
+        step, scale = self.state.step + 1, self.state.rate_scale * _SMALLER_RATE
+        if self.setbacks > _MOST_SETBACKS:
+            raise TrainingError(
+                f"{error} at step {step} of run {self.folder.name}, again with smaller rates; look at the scans and "
+                "the settings, or begin a new run."
+            ) from None
+        self.state.restore(self._last_good(), self.device)
+        self.state.rate_scale = scale
+        self._take_order()
+        return Note(
+            text=f"{error} at step {step}; training went back to step {self.state.step} and goes on with "
+            f"{scale:.2g} times the learning rate."
+        )
+
+    def _last_good(self) -> dict[str, Any]:
+        """Return what the newest checkpoint holds; the beginning before there is one."""
+        if (self.folder / checkpoint.LAST).exists():
+            return checkpoint.load_newest(self.folder)
+        return {**new_state(self.plan, self.config, self.device).content(), "order": self._order()}
+
+    def _take_less(self, error: MemoryError | RuntimeError) -> Iterator[Event]:
+        """Go on with a smaller batch or block, or raise the error again."""
+        plan = smaller(self.plan)
+        if plan is None:
+            raise error
+        self.state.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        before, self.plan = self.plan, plan
+        self.sampler.plan = self.learner.plan = plan
+        what = f"batches of {plan.batch}" if plan.batch < before.batch else f"blocks of {_by(plan.block)} voxels"
+        yield Note(text=f"The memory ran out at step {self.state.step + 1}; training goes on with {what}.")
+        yield self._planned()
 
     # -- the cases --------------------------------------------------------------------------------------------
 
@@ -268,17 +320,36 @@ class _Loop:
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
             raise TrainingError("No case has a mask to learn from; accept at least one, then train again.")
-        unlabelled = [c for c in self.source.unlabelled() if c not in self.dropped]
-        ready = {c.name for c in self.ready}
-        self.ready = [c for c in unlabelled if c.name in ready]
-        self.waiting = [c for c in unlabelled if c.name not in ready]
-        order = self.state.rng.permutation(len(self.waiting)) if first else range(len(self.waiting))
-        self.waiting = [self.waiting[i] for i in order]
+        self._sort_unlabelled([c for c in self.source.unlabelled() if c not in self.dropped], first)
         self.state.trained_on = sorted({*self.state.trained_on, *(c.name for c in usable)})
         self.sampler.set_cases(usable, self.ready)
         joined = [c.name for c in usable if c.name not in known]
         if joined and not first:
             yield Note(text=f"{', '.join(joined)} joined the training at step {self.state.step}.")
+
+    def _sort_unlabelled(self, unlabelled: list[CaseFiles], first: bool) -> None:
+        """Tell those that are ready from those that wait to be prepared, in the order of a run that goes on."""
+        if first and self.state.order:
+            self._take_order(unlabelled)
+            return
+        ready = {c.name for c in self.ready}
+        self.ready = [c for c in unlabelled if c.name in ready]
+        self.waiting = [c for c in unlabelled if c.name not in ready]
+        if first:
+            self.waiting = [self.waiting[i] for i in self.state.rng.permutation(len(self.waiting))]
+
+    def _take_order(self, unlabelled: list[CaseFiles] | None = None) -> None:
+        """Let sampler and waiting cases be where they were when the state was saved; newcomers wait at the end."""
+        cases = {c.name: c for c in [*self.ready, *self.waiting, *(unlabelled or ())]}
+        self.sampler.restore(self.state.order)
+        self.ready = [cases[name] for name in self.state.order["unlabelled"] if name in cases]
+        known = {c.name for c in self.ready}
+        waiting = [name for name in self.state.order["waiting"] if name in cases and name not in known]
+        known.update(waiting)
+        self.waiting = [cases[name] for name in waiting] + [c for c in cases.values() if c.name not in known]
+
+    def _order(self) -> dict[str, list[str]]:
+        return {**self.sampler.content(), "waiting": [c.name for c in self.waiting]}
 
     def _prepare(self, case: CaseFiles) -> CaseUnusable | None:
         if case in self.prepared:
@@ -350,134 +421,8 @@ class _Loop:
         stage2_step = 0 if self.state.stage2_from is None else self.state.step - self.state.stage2_from
         lr = learning_rate(self.config.schedule, self.config.lr, share=share, stage2_step=stage2_step)
         for group in self.state.optimiser.param_groups:
-            group["lr"] = lr
-        return lr
-
-    def _step(self, stage: Literal[1, 2], share: float) -> float:
-        """Do one optimiser step and move the teacher; returns the loss."""
-        state, config = self.state, self.config
-        early = state.stage2_from is None and share < config.balanced_share
-        self.loss = self.early_loss if early else self.late_loss
-        outer = torch.get_rng_state()
-        torch.set_rng_state(state.torch_rng)
-        try:
-            state.student.train()
-            mixing = config.mixing + (config.mixing_late - config.mixing) * min(share, 1.0)
-            if state.rng.random() >= mixing:
-                loss = self._whole_loss()
-            elif stage == 1:
-                loss = self._labelled_mix_loss()
-            else:
-                loss = self._bidirectional_loss()
-            if not bool(torch.isfinite(loss)):
-                raise FloatingPointError(f"The loss became {loss.item()}")
-            state.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            state.optimiser.step()
-        finally:
-            state.torch_rng = torch.get_rng_state()
-            torch.set_rng_state(outer)
-        if config.teacher_from_start:
-            # The teacher averages about the last tenth of the steps: a plain mean of them all, or a long memory,
-            # would hold weights from before the student had seen the smaller structures.
-            decay = min(config.ema, state.step / (state.step + 10))
-            update_teacher(state.teacher, state.student, decay, config.buffers)
-        elif stage == 2:
-            update_teacher(state.teacher, state.student, config.ema, config.buffers)
-        return float(loss.detach())
-
-    def _whole_loss(self) -> Tensor:
-        """Labelled blocks as they are."""
-        images, labels = self.sampler.draw_labelled(self.plan.batch)
-        return self.loss(self._student(self.sampler.vary(images)), labels.to(self.device), None)
-
-    def _labelled_mix_loss(self) -> Tensor:
-        """Stage 1: one labelled block pasted into another."""
-        count = self.plan.stage1_batch
-        outer, outer_labels = self.sampler.draw_labelled(count)
-        inner, inner_labels = self.sampler.draw_labelled(count)
-        keep = self._draw_mask()
-        mixed = paste(self.sampler.vary(outer), self.sampler.vary(inner), keep)
-        logits = self._student(mixed)
-        if self.config.stage1_regions:
-            targets = outer_labels.to(self.device), inner_labels.to(self.device)
-            total = mixed_loss(self.loss, logits, *targets, keep.to(self.device), 1.0, 1.0)
-            return total / 2 if self.config.mean_loss else total
-        return self.loss(logits, paste(outer_labels, inner_labels, keep).to(self.device), None)
-
-    def _bidirectional_loss(self) -> Tensor:
-        """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
-        config = self.config
-        ways = ("in", "out") if config.direction == "both" else (config.direction,)
-        half = max(1, self.plan.batch // len(ways))
-        pairs = []
-        for _ in ways:
-            labelled, labels = self.sampler.draw_labelled(half)
-            pairs.append((labelled, labels, self.sampler.draw_unlabelled(half)))
-        pseudo = self._pseudo_labels([unlabelled for _, _, unlabelled in pairs])
-        keep = self._draw_mask()
-        mixed, targets = [], []
-        for way, (labelled, labels, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
-            hand, teacher = labels.to(self.device), guess.to(self.device)
-            a, b = self.sampler.vary(labelled), self.sampler.vary(unlabelled)
-            mixed.append(paste(a, b, keep) if way == "in" else paste(b, a, keep))
-            targets.append((hand, teacher, 1.0, config.alpha) if way == "in" else (teacher, hand, config.alpha, 1.0))
-        if config.joint_passes:
-            logits = list(self._student(torch.cat(mixed)).split(half))  # type: ignore[no-untyped-call]
-        else:
-            logits = [self._student(m) for m in mixed]
-        keep = keep.to(self.device)
-        total = sum(
-            mixed_loss(self.loss, z, outer, inner, keep, outer_weight, inner_weight)
-            for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True)
-        )
-        assert isinstance(total, Tensor)  # noqa: S101 - there is at least one way
-        with torch.no_grad():
-            self._measure_agreement(ways, logits, targets, keep)
-        # The published loss is a sum of four terms, each about as large as one supervised loss. With whole blocks
-        # in between, a step that weighs several times as much would change what the learning rate means.
-        return total / (len(ways) * (1 + config.alpha)) if config.mean_loss else total
-
-    @torch.no_grad()
-    def _pseudo_labels(self, images: list[Tensor]) -> list[Tensor]:
-        """Let the teacher label blocks, one pass each as published or all at once, and clean its labels."""
-        teacher = self.state.teacher
-        teacher.train(self.config.teacher_mode == "train")
-        if self.config.joint_passes:
-            logits = list(self._forward(teacher, torch.cat(images)).split(len(images[0])))  # type: ignore[no-untyped-call]
-        else:
-            logits = [self._forward(teacher, one) for one in images]
-        labels = [decide(z) for z in logits]
-        if self.config.components == "largest":
-            labels = [clean_batch(one, self.config.connectivity) for one in labels]
-        return [one.long() for one in labels]
-
-    def _measure_agreement(self, ways: Sequence[str], logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:
-        """Follow how far the student draws what the teacher drew, on unlabelled voxels; Dice over all classes."""
-        found = []
-        for way, z, (outer, inner, *_) in zip(ways, logits, targets, strict=True):
-            teacher, region = (outer, keep) if way == "out" else (inner, ~keep)
-            student = z.argmax(1) * region
-            teacher = teacher * region
-            both = float(((student == teacher) & (teacher > 0)).sum())
-            size = float((student > 0).sum() + (teacher > 0).sum())
-            if size:
-                found.append(2 * both / size)
-        if found:
-            value = float(np.mean(found))
-            self.agreement = value if self.agreement is None else 0.9 * self.agreement + 0.1 * value
-
-    def _draw_mask(self) -> Tensor:
-        boxes = draw_boxes(self.plan.block, self.state.rng, strategy=self.config.mask, beta=self.config.beta)
-        return keep_mask(self.plan.block, boxes)
-
-    def _student(self, images: Tensor) -> Tensor:
-        return self._forward(self.state.student, images)
-
-    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
-        with arithmetic(self.device, self.bfloat16):
-            logits: Tensor = network(images.to(self.device).contiguous(memory_format=self.form))
-        return logits
+            group["lr"] = lr * self.state.rate_scale
+        return lr * self.state.rate_scale
 
     # -- around the steps -------------------------------------------------------------------------------------
 
@@ -504,6 +449,7 @@ class _Loop:
     def _save(self, name: str = checkpoint.LAST) -> Saved:
         self._check_folder()
         path = self.folder / name
+        self.state.order = self._order()
         checkpoint.save(
             path,
             {
@@ -543,6 +489,10 @@ class _Loop:
             self.state.best = mean
             self._save(checkpoint.BEST)
         yield Validated(step=self.state.step, dice=means, best=best)
+
+
+def _by(sides: Sequence[int]) -> str:
+    return "×".join(str(n) for n in sides)
 
 
 def _lasting(error: BcpError | OSError) -> bool:

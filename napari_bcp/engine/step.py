@@ -1,0 +1,166 @@
+"""One step of the method: draw blocks, mix them, compare with the labels, learn, and let the teacher follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_bcp.engine.predict import arithmetic, memory_format
+from napari_bcp.method import decide, draw_boxes, keep_mask, mixed_loss, paste, update_teacher
+from napari_bcp.method.losses import get_loss
+from napari_bcp.method.pseudo_labels import clean_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_bcp.config import TrainConfig
+    from napari_bcp.engine.plan import Plan
+    from napari_bcp.engine.sampler import Sampler
+    from napari_bcp.engine.state import State
+
+
+class Learner:
+    """Does steps, as the settings and the plan say, with blocks from a sampler; what it changes is the state alone."""
+
+    def __init__(self, plan: Plan, config: TrainConfig, state: State, sampler: Sampler, device: torch.device) -> None:
+        self.plan, self.config, self.state, self.sampler = plan, config, state, sampler
+        self.agreement: float | None = None
+        """How far the student draws what the teacher draws on unlabelled scans, 0 to 1; None before there is any."""
+        self._device = device
+        self._late_loss = self._loss = get_loss(config.loss)
+        self._early_loss = get_loss("ce-dice-balanced")
+        self._bfloat16 = plan.bfloat16_on(device)
+        self._form = memory_format(plan, config.channels_last)
+
+    def step(self, stage: Literal[1, 2], share: float) -> float:
+        """Do one optimiser step and move the teacher; return the loss.
+
+        share : of the budget that is used up. Raises FloatingPointError, with the networks as they were, for a loss
+        that is no number.
+        """
+        state, config = self.state, self.config
+        early = state.stage2_from is None and share < config.balanced_share
+        self._loss = self._early_loss if early else self._late_loss
+        outer = torch.get_rng_state()
+        torch.set_rng_state(state.torch_rng)
+        try:
+            state.student.train()
+            mixing = config.mixing + (config.mixing_late - config.mixing) * min(share, 1.0)
+            if state.rng.random() >= mixing:
+                loss = self._whole_loss()
+            elif stage == 1:
+                loss = self._labelled_mix_loss()
+            else:
+                loss = self._bidirectional_loss()
+            if not bool(torch.isfinite(loss)):
+                raise FloatingPointError(f"The loss became {loss.item()}")
+            state.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            state.optimiser.step()
+        finally:
+            state.torch_rng = torch.get_rng_state()
+            torch.set_rng_state(outer)
+        if config.teacher_from_start:
+            # The teacher averages about the last tenth of the steps: a plain mean of them all, or a long memory,
+            # would hold weights from before the student had seen the smaller structures.
+            decay = min(config.ema, state.step / (state.step + 10))
+            update_teacher(state.teacher, state.student, decay, config.buffers)
+        elif stage == 2:
+            update_teacher(state.teacher, state.student, config.ema, config.buffers)
+        return float(loss.detach())
+
+    def _whole_loss(self) -> Tensor:
+        """Labelled blocks as they are."""
+        images, labels = self.sampler.draw_labelled(self.plan.batch)
+        return self._loss(self._student(self.sampler.vary(images)), labels.to(self._device), None)
+
+    def _labelled_mix_loss(self) -> Tensor:
+        """Stage 1: one labelled block pasted into another."""
+        count = self.plan.stage1_batch
+        outer, outer_labels = self.sampler.draw_labelled(count)
+        inner, inner_labels = self.sampler.draw_labelled(count)
+        keep = self._draw_mask()
+        mixed = paste(self.sampler.vary(outer), self.sampler.vary(inner), keep)
+        logits = self._student(mixed)
+        if self.config.stage1_regions:
+            targets = outer_labels.to(self._device), inner_labels.to(self._device)
+            total = mixed_loss(self._loss, logits, *targets, keep.to(self._device), 1.0, 1.0)
+            return total / 2 if self.config.mean_loss else total
+        return self._loss(logits, paste(outer_labels, inner_labels, keep).to(self._device), None)
+
+    def _bidirectional_loss(self) -> Tensor:
+        """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
+        config = self.config
+        ways = ("in", "out") if config.direction == "both" else (config.direction,)
+        half = max(1, self.plan.batch // len(ways))
+        pairs = []
+        for _ in ways:
+            labelled, labels = self.sampler.draw_labelled(half)
+            pairs.append((labelled, labels, self.sampler.draw_unlabelled(half)))
+        pseudo = self._pseudo_labels([unlabelled for _, _, unlabelled in pairs])
+        keep = self._draw_mask()
+        mixed, targets = [], []
+        for way, (labelled, labels, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
+            hand, teacher = labels.to(self._device), guess.to(self._device)
+            a, b = self.sampler.vary(labelled), self.sampler.vary(unlabelled)
+            mixed.append(paste(a, b, keep) if way == "in" else paste(b, a, keep))
+            targets.append((hand, teacher, 1.0, config.alpha) if way == "in" else (teacher, hand, config.alpha, 1.0))
+        if config.joint_passes:
+            logits = list(self._student(torch.cat(mixed)).split(half))  # type: ignore[no-untyped-call]
+        else:
+            logits = [self._student(m) for m in mixed]
+        keep = keep.to(self._device)
+        total = sum(
+            mixed_loss(self._loss, z, outer, inner, keep, outer_weight, inner_weight)
+            for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True)
+        )
+        assert isinstance(total, Tensor)  # noqa: S101 - there is at least one way
+        with torch.no_grad():
+            self._measure_agreement(ways, logits, targets, keep)
+        # The published loss is a sum of four terms, each about as large as one supervised loss. With whole blocks
+        # in between, a step that weighs several times as much would change what the learning rate means.
+        return total / (len(ways) * (1 + config.alpha)) if config.mean_loss else total
+
+    @torch.no_grad()
+    def _pseudo_labels(self, images: list[Tensor]) -> list[Tensor]:
+        """Let the teacher label blocks, one pass each as published or all at once, and clean its labels."""
+        teacher = self.state.teacher
+        teacher.train(self.config.teacher_mode == "train")
+        if self.config.joint_passes:
+            logits = list(self._forward(teacher, torch.cat(images)).split(len(images[0])))  # type: ignore[no-untyped-call]
+        else:
+            logits = [self._forward(teacher, one) for one in images]
+        labels = [decide(z) for z in logits]
+        if self.config.components == "largest":
+            labels = [clean_batch(one, self.config.connectivity) for one in labels]
+        return [one.long() for one in labels]
+
+    def _measure_agreement(self, ways: Sequence[str], logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:
+        """Follow how far the student draws what the teacher drew, on unlabelled voxels; Dice over all classes."""
+        found = []
+        for way, z, (outer, inner, *_) in zip(ways, logits, targets, strict=True):
+            teacher, region = (outer, keep) if way == "out" else (inner, ~keep)
+            student = z.argmax(1) * region
+            teacher = teacher * region
+            both = float(((student == teacher) & (teacher > 0)).sum())
+            size = float((student > 0).sum() + (teacher > 0).sum())
+            if size:
+                found.append(2 * both / size)
+        if found:
+            value = float(np.mean(found))
+            self.agreement = value if self.agreement is None else 0.9 * self.agreement + 0.1 * value
+
+    def _draw_mask(self) -> Tensor:
+        boxes = draw_boxes(self.plan.block, self.state.rng, strategy=self.config.mask, beta=self.config.beta)
+        return keep_mask(self.plan.block, boxes)
+
+    def _student(self, images: Tensor) -> Tensor:
+        return self._forward(self.state.student, images)
+
+    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        with arithmetic(self._device, self._bfloat16):
+            logits: Tensor = network(images.to(self._device).contiguous(memory_format=self._form))
+        return logits

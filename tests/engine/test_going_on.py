@@ -1,0 +1,236 @@
+"""A run goes on: after a stop, a kill, a loss that is no number, and memory that runs out."""
+
+import shutil
+
+import pytest
+import torch
+
+from napari_bcp.config import make_config
+from napari_bcp.engine import checkpoint, step
+from napari_bcp.engine.fingerprint import Survey
+from napari_bcp.engine.plan import Plan, make_plan, smaller
+from napari_bcp.engine.train import Budget, train
+from napari_bcp.errors import DeviceError, TrainingError
+from napari_bcp.scans import read_grid, read_mask, read_scan
+
+CPU = torch.device("cpu")
+SMALL = {
+    "width": 4,
+    "patch": (16, 16, 16),
+    "spacing": (1.0, 1.0, 1.5),
+    "batch": 2,
+    "precision": "float32",
+    "threads": 1,
+    "stage1_steps": 0,
+    "stage1_share": 0.4,
+    "mixing": 1.0,
+}
+
+
+@pytest.fixture
+def run(cohort, source, tmp_path):
+    """Return a function that trains, for `steps` or until `stop_at` is reached, and returns the events."""
+
+    def go(steps, folder="run", stop_at=None, resume=False, labelled=2, count=7, src=None, **settings):
+        with_mask, without, _ = cohort(count, labelled)
+        config = make_config("quick", {**SMALL, **settings})
+        survey = Survey()
+        for case in with_mask:
+            scan = read_scan(case.scan)
+            survey.add(scan, read_mask(case.mask, scan.grid))
+        grids = [read_grid(c.scan) for c in with_mask]
+        plan = make_plan(survey.fingerprint([(g.shape, g.spacing) for g in grids]), [1, 2], config, CPU)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        events = []
+        for event in train(
+            src or source(with_mask, without),
+            tmp_path / folder,
+            tmp_path / "cache",
+            plan,
+            config,
+            Budget(steps=steps),
+            device=CPU,
+            resume=resume,
+            stop=lambda: (
+                stop_at is not None and bool(events) and events[-1].kind == "step" and events[-1].step >= stop_at
+            ),
+        ):
+            events.append(event)
+        return events
+
+    return go
+
+
+def last(tmp_path, folder):
+    return checkpoint.load(tmp_path / folder / "last.pt")
+
+
+def of(events, kind):
+    return [event for event in events if event.kind == kind]
+
+
+def same(a, b):
+    """Whether two checkpoints hold the same bits, but for the time that it took."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k not in ("elapsed", "run"))
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 8])
+def test_stopped_and_gone_on_with_is_bit_for_bit_uninterrupted(run, tmp_path, stop_at):
+    """Stops before, at and after the beginning of stage 2, while unlabelled scans still wait to be prepared."""
+    whole = run(9, "whole")
+    assert {event.stage for event in of(whole, "step")} == {1, 2}
+    run(9, "parts", stop_at=stop_at)
+    assert last(tmp_path, "parts")["step"] == stop_at
+    after = run(9 - stop_at, "parts", resume=True)
+    assert same(last(tmp_path, "whole"), last(tmp_path, "parts"))
+    assert [e.loss for e in of(whole, "step")][stop_at:] == [e.loss for e in of(after, "step")]
+
+
+def test_killed_it_does_the_steps_again_that_were_not_saved(run, tmp_path):
+    run(9, "whole")
+    run(9, "killed", stop_at=4)
+    saved = tmp_path / "saved"
+    shutil.copytree(tmp_path / "killed", saved)
+    run(5, "killed", stop_at=7, resume=True)
+    shutil.rmtree(tmp_path / "killed")  # nothing after step 4 has reached the disk
+    shutil.copytree(saved, tmp_path / "killed")
+    run(5, "killed", resume=True)
+    assert same(last(tmp_path, "whole"), last(tmp_path, "killed"))
+
+
+def test_more_time_later_is_as_if_it_had_been_known(run):
+    """The schedule is that of all the time a run has had; the progress that is told is that of this time."""
+    run(4)
+    again = run(4, resume=True)
+    rates = [e.lr for e in of(again, "step")]
+    whole = [e.lr for e in of(run(8, "whole"), "step")]
+    assert rates == whole[4:]
+    assert [e.share for e in of(again, "step")] == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_checkpoint_of_a_former_release_goes_on(run, tmp_path):
+    run(3)
+    content = last(tmp_path, "run")
+    del content["order"], content["rate_scale"]
+    checkpoint.save(tmp_path / "run" / "last.pt", content)
+    assert [e.step for e in of(run(2, resume=True), "step")] == [4, 5]
+
+
+def test_what_has_joined_and_left_meanwhile_is_taken_over(run, cohort, source, tmp_path):
+    run(4)
+    order = last(tmp_path, "run")["order"]
+    with_mask, without, _ = cohort(7, 3)  # s2 has a mask now
+    run(2, resume=True, src=source(with_mask, without[1:]))
+    after = last(tmp_path, "run")["order"]
+    assert "s2" in after["labelled"]
+    assert "s2" not in order["labelled"]
+    assert not {"s2", "s3"} & {*after["unlabelled"], *after["waiting"]}
+
+
+# -- losses that are no numbers -----------------------------------------------------------------------------------
+
+
+def breaking(monkeypatch, at):
+    """Let the loss be no number at these calls, counted from 1."""
+    calls, get = [], step.get_loss
+
+    def broken(name):
+        loss = get(name)
+
+        def maybe(*arguments):
+            calls.append(name)
+            return loss(*arguments) * (torch.nan if len(calls) in at else 1.0)
+
+        return maybe
+
+    monkeypatch.setattr(step, "get_loss", broken)
+
+
+def test_a_loss_that_is_no_number_leads_back_to_what_was_saved_with_a_smaller_rate(run, tmp_path, monkeypatch):
+    run(3, mixing=0.0)
+    before = last(tmp_path, "run")
+    breaking(monkeypatch, {3})
+    events = run(4, resume=True, mixing=0.0)
+    [note] = of(events, "note")
+    assert "step 6" in note.text
+    assert "went back to step 3" in note.text
+    assert "0.33 times" in note.text
+    assert [e.step for e in of(events, "step")] == [4, 5, 4, 5, 6, 7]
+    assert before["step"] == 3
+    after = last(tmp_path, "run")
+    assert after["rate_scale"] == pytest.approx(1 / 3)
+    assert all(bool(torch.isfinite(v).all()) for v in after["student"].values() if v.is_floating_point())
+    rates = {e.step: e.lr for e in of(events, "step")[:2]}, {e.step: e.lr for e in of(events, "step")[2:]}
+    assert rates[1][4] == pytest.approx(rates[0][4] / 3)
+    again = run(1, resume=True, mixing=0.0)
+    assert of(again, "step")[0].lr < 1e-3, "and stays smaller"
+
+
+def test_before_anything_is_saved_it_begins_anew(run, monkeypatch):
+    breaking(monkeypatch, {2})
+    events = run(3, mixing=0.0)
+    assert "went back to step 0" in of(events, "note")[0].text
+    assert [e.step for e in of(events, "step")] == [1, 1, 2, 3]
+
+
+def test_losses_that_stay_no_numbers_end_it_and_keep_what_was_saved(run, tmp_path, monkeypatch):
+    run(2, mixing=0.0)
+    good = (tmp_path / "run" / "last.pt").read_bytes()
+    breaking(monkeypatch, set(range(100)))
+    with pytest.raises(TrainingError, match="again with smaller rates"):
+        run(3, resume=True, mixing=0.0)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == good
+
+
+# -- memory -------------------------------------------------------------------------------------------------------
+
+
+def short(monkeypatch, most):
+    """Let a step have no memory for more than `most` voxels."""
+    forward = step.Learner._forward
+
+    def limited(self, network, images):
+        if images.numel() > most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 1 bytes")
+        return forward(self, network, images)
+
+    monkeypatch.setattr(step.Learner, "_forward", limited)
+
+
+@pytest.mark.parametrize(
+    ("most", "says", "batch", "patch"),
+    [(2 * 16**3, "batches of 2", 2, [16, 16, 16]), (8 * 16 * 16, "blocks of 8×16×16", 1, [8, 16, 16])],
+)
+def test_a_step_that_the_memory_does_not_suffice_for_is_made_smaller_and_said(
+    run, tmp_path, monkeypatch, most, says, batch, patch
+):
+    short(monkeypatch, most)
+    events = run(3, mixing=0.0, batch=4)
+    assert len(of(events, "step")) == 3
+    assert says in of(events, "note")[-1].text
+    plan = of(events, "planned")[-1].plan
+    assert (plan["batch"], list(plan["patch"])) == (batch, patch)
+    monkeypatch.undo()
+    assert len(of(run(1, resume=True, mixing=0.0, batch=4), "step")) == 1
+
+
+def test_memory_that_suffices_for_nothing_is_said_in_a_sentence(run, monkeypatch):
+    short(monkeypatch, 0)
+    with pytest.raises(DeviceError, match="close other programs"):
+        run(1)
+
+
+def test_smaller_plans_end_with_one_block_that_the_network_can_still_halve(run):
+    plan = Plan.model_validate(of(run(1, batch=4), "planned")[0].plan)
+    sizes = []
+    while (plan := smaller(plan)) is not None:
+        sizes.append((plan.batch, plan.patch))
+    assert sizes[:2] == [(2, (16, 16, 16)), (1, (16, 16, 16))]
+    assert sizes[-1][1] < (16, 16, 16)
+    assert len(sizes) == len(set(sizes))
