@@ -52,6 +52,11 @@ def commit() -> str:
     return found.stdout.strip()
 
 
+def machine() -> str:
+    """Return what it is measured on."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
 def main() -> None:
     """Run one cohort."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +121,7 @@ def main() -> None:
         "commands": runs,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     sys.stdout.write(json.dumps(result) + "\n")
     if asked.out:

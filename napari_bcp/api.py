@@ -26,7 +26,6 @@ from napari_bcp.errors import (
 from napari_bcp.events import CaseUnusable, Event, Finished, Planned, Progress, Saved, Step
 
 if TYPE_CHECKING:
-    from napari_bcp.engine.cache import CaseFiles
     from napari_bcp.metrics import Report
     from napari_bcp.pool import Pool
     from napari_bcp.scans import ClassSpec
@@ -170,6 +169,7 @@ def train(
     with _opened(pool, write=True) as opened:
         from napari_bcp.engine.device import pick_device
         from napari_bcp.engine.plan import Plan
+        from napari_bcp.engine.sources import PoolSource
         from napari_bcp.engine.train import Budget
         from napari_bcp.engine.train import train as run_training
         from napari_bcp.pool.runs import choose_run
@@ -186,7 +186,7 @@ def train(
         last_step, elapsed = run.step, run.elapsed_s
         checkpoint: Path | None = run.checkpoint
         training = run_training(
-            _PoolSource(opened),
+            PoolSource(opened),
             run.path,
             opened.root / "cache",
             plan,
@@ -225,35 +225,6 @@ def train(
                 elapsed_s=elapsed,
                 checkpoint=newest if newest.exists() else checkpoint,
             )
-
-
-class _PoolSource:
-    """The pool as training sees it."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def revision(self) -> int:
-        """Return a number that changes with the pool."""
-        return self._pool.revision
-
-    def labelled(self) -> list[CaseFiles]:
-        """Return the accepted cases."""
-        from napari_bcp.engine.cache import CaseFiles
-
-        masks = [(c, self._pool.mask_path(c.name)) for c in self._pool.cases("accepted")]
-        return [CaseFiles(c.name, c.path, mask) for c, mask in masks if mask is not None]
-
-    def unlabelled(self) -> list[CaseFiles]:
-        """Return the cases without a mask."""
-        from napari_bcp.engine.cache import CaseFiles
-
-        return [CaseFiles(c.name, c.path) for c in self._pool.cases(("unlabelled", "predicted", "draft"))]
-
-    def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
-        """Return shape and spacing of every case that takes part."""
-        cases = self._pool.cases(("unlabelled", "predicted", "draft", "accepted"))
-        return [(c.shape, c.spacing) for c in cases if c.shape and c.spacing]
 
 
 # -- maps -------------------------------------------------------------------------------------------------------

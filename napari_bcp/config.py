@@ -114,6 +114,12 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Keep the largest connected component of each class of a pseudo-label, or all of them."""
     map_components: Literal["largest", "all"] = "largest"
     """The same for the pseudo-labels that a reader sees; all keeps both of two kidneys."""
+    pseudo: Literal["crop", "case"] = "crop"
+    """Let the teacher label the blocks of each step (crop), or whole scans now and then, of which blocks are cut."""
+    pseudo_every: Annotated[int, Field(ge=1), Field(json_schema_extra=_unit("steps"))] = 150
+    """Steps after which a whole scan's pseudo-label is made anew when it is next used."""
+    sure: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Whole scans' pseudo-labels teach only where the teacher is this sure."""
     connectivity: Literal["face", "edge", "corner"] = "corner"
     """When voxels count as connected."""
 
@@ -171,6 +177,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     # -- the data ---------------------------------------------------------------------------------------------
     augment: Literal["auto", "strong", "light", "paper-la", "paper-acdc", "none"] = "auto"
     """How blocks are varied: auto chooses strong."""
+    style: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of labelled blocks that take over the distribution of intensities of an unlabelled scan."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of blocks that are centred on a structure, or on where labelled scans have one."""
     unlabelled_crop: Literal["random", "centre"] = "random"

@@ -57,6 +57,8 @@ class BcpWidget(QWidget):
         self._viewer = napari_viewer
         self._summary_due = False
         self._closed = False
+        self._let_go = QTimer(self, singleShot=True)
+        self._let_go.timeout.connect(self._end_if_let_go)
         self._dialogs: dict[bool, PoolDialog] = {}
 
         self.message = MessageLine()
@@ -184,7 +186,7 @@ class BcpWidget(QWidget):
         """Notice that napari has let go of the widget: its dock was closed, and a new one is made the next time."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            QTimer.singleShot(0, self, self._end_if_let_go)
+            self._let_go.start(0)
 
     def _end_if_let_go(self) -> None:
         if self.parent() is None and not self.isVisible():

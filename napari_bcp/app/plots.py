@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyqtgraph
 from qtpy.QtCore import QBuffer, QIODevice, QPoint, Qt
-from qtpy.QtGui import QImage, QPainter
+from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QGraphicsView, QLabel, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import wrapped_label
@@ -193,7 +193,7 @@ def save_picture(widget: QWidget, path: str | Path, background: str, text: str) 
     """
     image = QImage(widget.size() * _SCALE, QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(_SCALE)
-    image.fill(background)
+    image.fill(QColor(background))
     style = widget.styleSheet()
     try:
         _restyle(widget, f"QWidget {{ background-color: {background}; color: {text}; }}")

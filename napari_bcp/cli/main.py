@@ -82,6 +82,16 @@ def _show_settings(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show_variations(wanted: bool) -> None:
+    if wanted:
+        from napari_bcp.evidence.variations import VARIATIONS
+
+        print_table(
+            [{"vary": name, "variants": ", ".join(one.name for one in found)} for name, found in VARIATIONS.items()]
+        )
+        raise typer.Exit
+
+
 @app.callback()
 def _about(
     version: Annotated[
@@ -335,6 +345,79 @@ def relocate(
     from napari_bcp import api
 
     typer.echo(f"{api.relocate(pool, old, new)} cases point to {new} now.")
+
+
+@app.command()
+def ablate(
+    pool: PoolArgument,
+    vary: Annotated[str, typer.Option(metavar="WHAT", help="What to change; --help-variations lists it.")],
+    truth: Annotated[Path, typer.Option(metavar="DIR", help="True masks of cases that have none in the pool.")],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant; may be repeated. Else all.")
+    ] = None,
+    preset: Annotated[str, typer.Option(metavar="NAME", help="The settings that one thing is changed of.")] = "quick",
+    minutes: Annotated[float | None, typer.Option(metavar="M", help="Time of each training, by default 2.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of each training, instead of a time.")] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each variant.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of all of them.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    _variations: Annotated[
+        bool, typer.Option("--help-variations", callback=_show_variations, is_eager=True, help="List what can vary.")
+    ] = False,
+) -> None:
+    """Train again and again with one thing changed, and compare. What is done already is not done again.
+
+    Example: [bold]napari-bcp ablate POOL --vary beta --truth masks --minutes 2 --seeds 3[/]
+    """
+    from napari_bcp.api import open_pool as opened
+    from napari_bcp.config import parse_assignments
+    from napari_bcp.evidence.ablation import ablate as compare
+    from napari_bcp.evidence.ablation import table
+
+    with open_display(as_json) as display, stop_on_signals() as stop, opened(pool, write=True) as found:
+        events = compare(
+            found,
+            truth,
+            vary,
+            only=only or (),
+            preset=preset,
+            minutes=minutes,
+            steps=steps,
+            seeds=seeds,
+            settings=parse_assignments(settings or ()),
+            device=device,
+            stop=stop,
+        )
+        outcome = follow(events, display, stop)
+        if outcome.stopped:
+            _leave_stopped(display, "the same command")
+        if not as_json:
+            print_table(table(found, vary))
+
+
+@app.command()
+def features(
+    pool: PoolArgument,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="Runs such as 0001, or checkpoints; else the last run.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare how networks see labelled and unlabelled scans: densities of features, class by class, and distances.
+
+    Example: [bold]napari-bcp features POOL 0001 0002[/]
+    """
+    from napari_bcp.api import open_pool as opened
+    from napari_bcp.evidence.features import compare_features
+
+    with open_display(as_json) as display, stop_on_signals() as stop, opened(pool, write=True) as found:
+        outcome = follow(compare_features(found, runs or (), device=device, stop=stop), display, stop)
+        if outcome.stopped:
+            _leave_stopped(display, _again("features", pool, *(runs or ())))
 
 
 @app.command()

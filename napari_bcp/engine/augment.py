@@ -152,6 +152,16 @@ def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.
     return out
 
 
+def take_style(rng: np.random.Generator, image: Tensor, own: NDArray[np.float32], other: NDArray[np.float32]) -> Tensor:
+    """Give a block the distribution of intensities of another scan, in part or all of it.
+
+    own, other : quantiles of the block's scan and of the other one, as many of each
+    """
+    part = float(rng.uniform(0.3, 1.0))
+    mapped = np.interp(image.numpy(), own, other).astype(np.float32)
+    return image + part * (torch.from_numpy(mapped) - image)
+
+
 def turn_and_flip(rng: np.random.Generator, *blocks: Tensor | None) -> tuple[Tensor | None, ...]:
     """Turn all blocks alike by a random multiple of 90° in x, y, then flip one of these axes (as published)."""
     quarter, axis = int(rng.integers(4)), int(rng.integers(2))

@@ -151,6 +151,25 @@ def predict_scan(
     )
 
 
+def whole_probabilities(
+    network: nn.Module, plan: Plan, image: NDArray[np.float32], device: torch.device
+) -> NDArray[np.float32]:
+    """Return the probabilities (C, x, y, z) of a scan on the network's grid; the network's mode is left as it is."""
+    form, bfloat16 = memory_format(plan), plan.bfloat16_on(device)
+
+    def probabilities(x: Tensor) -> Tensor:
+        with arithmetic(device, bfloat16):
+            logits = network(x.contiguous(memory_format=form))
+        return torch.softmax(logits.float(), dim=1)
+
+    block, stride = _blocks(plan, image.shape)
+    batch = max(1, plan.batch)
+    slabs = sliding_slabs(
+        probabilities, image, block, stride, blend=plan.blend, padding=plan.padding, batch=batch, device=device
+    )
+    return np.concatenate([slab.numpy() for _, slab in slabs], axis=3)
+
+
 def _blocks(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return block and stride: the plan's, or the whole image in one pass where it is not much larger."""
     multiples = [math.prod(level[i] for level in plan.strides) for i in range(plan.dimensions)]

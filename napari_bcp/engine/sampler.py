@@ -8,7 +8,7 @@ at the same relative position, or anywhere.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +102,15 @@ class Sampler:
 
     def draw_unlabelled(self, count: int) -> Tensor:
         """Return images (count, 1, *block) float32 without intensity changes."""
-        return self._stack([self._unlabelled_block() for _ in range(count)])
+        return self._stack([self._unlabelled_block()[0] for _ in range(count)])
+
+    def draw_pseudo_labelled(
+        self, count: int, labels_of: Callable[[Prepared], NDArray[np.uint8]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return images as `draw_unlabelled`, and labels (count, *block) int64 cut from those of the whole scans."""
+        drawn = [self._unlabelled_block(labels_of) for _ in range(count)]
+        labels = [label for _, label in drawn if label is not None]
+        return self._stack([image for image, _ in drawn]), self._stack(labels)[:, 0].long()
 
     def vary(self, images: Tensor) -> Tensor:
         """Return images (count, 1, *block) with their intensities varied, each by itself."""
@@ -121,20 +129,28 @@ class Sampler:
         seed = self._seed(case) if self.rng.random() < self.config.foreground else None
         image, labels = self._cut(case, seed)
         assert labels is not None  # noqa: S101
+        if self.config.style and self.unlabelled.names and self.rng.random() < self.config.style:
+            other = self._get(self.unlabelled.names[int(self.rng.integers(len(self.unlabelled.names)))])
+            image = augment.take_style(self.rng, image, case.levels, other.levels)
         return image, labels
 
-    def _unlabelled_block(self) -> Tensor:
+    def _unlabelled_block(
+        self, labels_of: Callable[[Prepared], NDArray[np.uint8]] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         case = self._get(self.unlabelled.deal(self.rng))
+        if labels_of is not None:
+            case = replace(case, labels=labels_of(case))
         if self.config.unlabelled_crop == "centre":
             start = [(n - b) // 2 for n, b in zip(case.image.shape, self.plan.patch, strict=True)]
-            return augment.cut_plain(case.image, start, self.plan.patch)
+            labels = None if case.labels is None else augment.cut_plain(case.labels, start, self.plan.patch)
+            return augment.cut_plain(case.image, start, self.plan.patch), labels
         seed = None
         if self.rng.random() < self.config.foreground:
             guide = self._get(self.labelled.names[int(self.rng.integers(len(self.labelled.names)))])
             place = self._seed(guide)
             if place is not None:
                 seed = (place + 0.5) / np.array(guide.image.shape) * np.array(case.image.shape) - 0.5
-        return self._cut(case, seed)[0]
+        return self._cut(case, seed)
 
     def _cut(self, case: Prepared, seed: NDArray[np.float64] | None) -> tuple[Tensor, Tensor | None]:
         """Cut a block around `seed`, or anywhere, varied in shape as the augmentation says."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from napari_bcp.engine.cache import CaseFiles
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_bcp.engine.cache import CaseFiles
+    from napari_bcp.pool import Pool
 
 
 class CaseSource(Protocol):
@@ -24,3 +26,28 @@ class CaseSource(Protocol):
 
     def grids(self) -> Sequence[tuple[Sequence[float], Sequence[float]]]:
         """Return shape and spacing (x, y, z; mm) of every usable scan, for the plan."""
+
+
+class PoolSource:
+    """The pool as training sees it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def revision(self) -> int:
+        """Return a number that changes with the pool."""
+        return self._pool.revision
+
+    def labelled(self) -> list[CaseFiles]:
+        """Return the accepted cases."""
+        masks = [(c, self._pool.mask_path(c.name)) for c in self._pool.cases("accepted")]
+        return [CaseFiles(c.name, c.path, mask) for c, mask in masks if mask is not None]
+
+    def unlabelled(self) -> list[CaseFiles]:
+        """Return the cases without a mask."""
+        return [CaseFiles(c.name, c.path) for c in self._pool.cases(("unlabelled", "predicted", "draft"))]
+
+    def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
+        """Return shape and spacing of every case that takes part."""
+        cases = self._pool.cases(("unlabelled", "predicted", "draft", "accepted"))
+        return [(c.shape, c.spacing) for c in cases if c.shape and c.spacing]

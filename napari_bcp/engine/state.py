@@ -26,6 +26,7 @@ class State:
     step, elapsed : how many steps, and seconds, it has trained;  stage2_from : step at which stage 2 began, or None
     best : Dice on the held-out cases of the best network so far
     rate_scale : the learning rate is multiplied by it; less than 1 after losses that were no numbers
+    bank : pseudo-labels of whole scans
     order : where the sampler is, and which unlabelled cases wait to be prepared, in their order
     """
 
@@ -42,6 +43,7 @@ class State:
     trained_on: list[str] = field(default_factory=list)
     rate_scale: float = 1.0
     order: dict[str, list[str]] = field(default_factory=dict)
+    bank: dict[str, Any] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it: tensors, numbers and strings."""
@@ -60,6 +62,7 @@ class State:
             "trained_on": self.trained_on,
             "rate_scale": self.rate_scale,
             "order": self.order,
+            "bank": self.bank,
         }
 
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
@@ -79,6 +82,7 @@ class State:
             self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
             self.rate_scale = float(content.get("rate_scale", 1.0))
             self.order = {key: [str(name) for name in names] for key, names in content.get("order", {}).items()}
+            self.bank = dict(content.get("bank", {}))
         except (KeyError, AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"The run's checkpoint does not fit its plan ({type(error).__name__}); start over with --fresh."

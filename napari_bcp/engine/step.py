@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_bcp.engine.bank import UNSURE, Bank
 from napari_bcp.engine.predict import arithmetic, memory_format
 from napari_bcp.method import decide, draw_boxes, keep_mask, mixed_loss, paste, update_teacher
 from napari_bcp.method.losses import get_loss
@@ -29,6 +30,7 @@ class Learner:
         self.plan, self.config, self.state, self.sampler = plan, config, state, sampler
         self.agreement: float | None = None
         """How far the student draws what the teacher draws on unlabelled scans, 0 to 1; None before there is any."""
+        self.bank = Bank(plan, config, state, device)
         self._device = device
         self._late_loss = self._loss = get_loss(config.loss)
         self._early_loss = get_loss("ce-dice-balanced")
@@ -96,15 +98,25 @@ class Learner:
         config = self.config
         ways = ("in", "out") if config.direction == "both" else (config.direction,)
         half = max(1, self.plan.batch // len(ways))
-        pairs = []
+        pairs, pseudo = [], []
         for _ in ways:
             labelled, labels = self.sampler.draw_labelled(half)
-            pairs.append((labelled, labels, self.sampler.draw_unlabelled(half)))
-        pseudo = self._pseudo_labels([unlabelled for _, _, unlabelled in pairs])
+            if config.pseudo == "case":
+                unlabelled, guess = self.sampler.draw_pseudo_labelled(half, self.bank.labels)
+                pseudo.append(guess)
+            else:
+                unlabelled = self.sampler.draw_unlabelled(half)
+            pairs.append((labelled, labels, unlabelled))
+        if config.pseudo == "crop":
+            pseudo = self._pseudo_labels([unlabelled for _, _, unlabelled in pairs])
         keep = self._draw_mask()
         mixed, targets = [], []
+        valid: list[tuple[Tensor | None, Tensor | None]] = []
         for way, (labelled, labels, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
             hand, teacher = labels.to(self._device), guess.to(self._device)
+            sure = teacher != UNSURE
+            teacher = teacher * sure
+            valid.append((None, sure) if way == "in" else (sure, None))
             a, b = self.sampler.vary(labelled), self.sampler.vary(unlabelled)
             mixed.append(paste(a, b, keep) if way == "in" else paste(b, a, keep))
             targets.append((hand, teacher, 1.0, config.alpha) if way == "in" else (teacher, hand, config.alpha, 1.0))
@@ -114,8 +126,8 @@ class Learner:
             logits = [self._student(m) for m in mixed]
         keep = keep.to(self._device)
         total = sum(
-            mixed_loss(self._loss, z, outer, inner, keep, outer_weight, inner_weight)
-            for z, (outer, inner, outer_weight, inner_weight) in zip(logits, targets, strict=True)
+            mixed_loss(self._loss, z, outer, inner, keep, outer_weight, inner_weight, *counts)
+            for z, (outer, inner, outer_weight, inner_weight), counts in zip(logits, targets, valid, strict=True)
         )
         assert isinstance(total, Tensor)  # noqa: S101 - there is at least one way
         with torch.no_grad():

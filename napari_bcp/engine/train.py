@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from napari_bcp.engine import checkpoint
+from napari_bcp.engine.bank import Bank
 from napari_bcp.engine.cache import Cache, CaseFiles
 from napari_bcp.engine.device import available_cores, out_of_memory
 from napari_bcp.engine.log import RunLog
@@ -285,6 +286,7 @@ class _Loop:
             torch.cuda.empty_cache()
         before, self.plan = self.plan, plan
         self.sampler.plan = self.learner.plan = plan
+        self.learner.bank = Bank(plan, self.config, self.state, self.device)
         what = f"batches of {plan.batch}" if plan.batch < before.batch else f"blocks of {_by(plan.block)} voxels"
         yield Note(text=f"The memory ran out at step {self.state.step + 1}; training goes on with {what}.")
         yield self._planned()
@@ -299,7 +301,7 @@ class _Loop:
         self.revision = revision
         labelled = [c for c in self.source.labelled() if c not in self.dropped]
         known = set(self.sampler.labelled.names)
-        usable = []
+        usable, problem = [], ""
         for i, case in enumerate(labelled):
             if first:
                 yield Progress(task="preparing labelled scans", done=i, total=len(labelled), case=case.name)
@@ -307,6 +309,7 @@ class _Loop:
             if bad is None:
                 usable.append(case)
             else:
+                problem = bad.reason
                 yield bad
             if self.stop():
                 break
@@ -319,6 +322,8 @@ class _Loop:
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
+            if problem:
+                raise TrainingError(f"No case with a mask can be used: {problem}")
             raise TrainingError("No case has a mask to learn from; accept at least one, then train again.")
         self._sort_unlabelled([c for c in self.source.unlabelled() if c not in self.dropped], first)
         self.state.trained_on = sorted({*self.state.trained_on, *(c.name for c in usable)})
@@ -342,6 +347,7 @@ class _Loop:
         """Let sampler and waiting cases be where they were when the state was saved; newcomers wait at the end."""
         cases = {c.name: c for c in [*self.ready, *self.waiting, *(unlabelled or ())]}
         self.sampler.restore(self.state.order)
+        self.learner.bank.restore(self.state.bank)
         self.ready = [cases[name] for name in self.state.order["unlabelled"] if name in cases]
         known = {c.name for c in self.ready}
         waiting = [name for name in self.state.order["waiting"] if name in cases and name not in known]
@@ -358,7 +364,7 @@ class _Loop:
             self.cache.get(case)
         except (BcpError, OSError) as error:
             self.dropped.add(case)
-            return CaseUnusable(case=case.name, reason=str(error), lasting=_lasting(error))
+            return CaseUnusable(case=case.name, reason=_reason(error), lasting=_lasting(error))
         self.prepared.add(case)
         return None
 
@@ -369,7 +375,7 @@ class _Loop:
             raise error
         self.sampler.failed = None
         self.dropped.add(case)
-        yield CaseUnusable(case=case.name, reason=str(error), lasting=_lasting(error))
+        yield CaseUnusable(case=case.name, reason=_reason(error), lasting=_lasting(error))
         self.revision = None
         yield from self._refresh()
 
@@ -449,7 +455,7 @@ class _Loop:
     def _save(self, name: str = checkpoint.LAST) -> Saved:
         self._check_folder()
         path = self.folder / name
-        self.state.order = self._order()
+        self.state.order, self.state.bank = self._order(), self.learner.bank.content()
         checkpoint.save(
             path,
             {
@@ -493,6 +499,13 @@ class _Loop:
 
 def _by(sides: Sequence[int]) -> str:
     return "×".join(str(n) for n in sides)
+
+
+def _reason(error: BcpError | OSError) -> str:
+    """Return why a case cannot be used, as a sentence."""
+    if isinstance(error, BcpError):
+        return str(error)
+    return f"It could not be prepared ({error.strerror or error}); free some space or give access, and train again."
 
 
 def _lasting(error: BcpError | OSError) -> bool:

@@ -29,12 +29,17 @@ def mixed_loss(
     keep: Tensor,
     outer_weight: float,
     inner_weight: float,
+    outer_valid: Tensor | None = None,
+    inner_valid: Tensor | None = None,
 ) -> Tensor:
     """Return outer_weight · loss where `keep` is True plus inner_weight · loss where it is False.
 
     logits : (B, C, *S);  targets : (B, *S) labels or (B, C, *S) probabilities;  keep : (*S) bool.
+    outer_valid, inner_valid : (B, *S) bool, voxels of the targets that count; all of them without
     Each region is normalised by its own size, so the pasted box weighs as much as its surroundings. With
     `ce-dice` this is the paper's mix loss, half the sum of two Dice and two cross-entropy terms.
     """
     region = keep.expand(logits.shape[0], *keep.shape)
-    return outer_weight * loss(logits, outer_target, region) + inner_weight * loss(logits, inner_target, ~region)
+    outside = region if outer_valid is None else region & outer_valid
+    inside = ~region if inner_valid is None else ~region & inner_valid
+    return outer_weight * loss(logits, outer_target, outside) + inner_weight * loss(logits, inner_target, inside)

@@ -73,17 +73,29 @@ class MapFile:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError):
             good = False
         if not good:
-            raise ScanError(f"{path} is no map that can be read; make it anew with 'napari-bcp predict'.", path=path)
-        self._array = array
+            raise _unreadable(path)
+        self._array, self._path = array, path
         self.classes, self.facts = classes, facts
         self.shape: tuple[int, int, int] = tuple(array.shape[1:])
 
     def read(self, value: int, where: tuple[slice, ...] = ()) -> NDArray[np.uint8]:
-        """Return the probabilities (0 to 255) of class `value` in the box `where` of (x, y, z)."""
-        part: NDArray[np.uint8] = self._array[(self.classes.index(value), *where)]
-        return part
+        """Return the probabilities (0 to 255) of class `value` in the box `where` of (x, y, z).
+
+        Raises ScanError where the file is damaged inside.
+        """
+        return self._part((self.classes.index(value), *where))
 
     def read_all(self) -> NDArray[np.uint8]:
-        """Return all classes, (classes, x, y, z)."""
-        everything: NDArray[np.uint8] = self._array[...]
-        return everything
+        """Return all classes, (classes, x, y, z). Raises ScanError where the file is damaged inside."""
+        return self._part(...)
+
+    def _part(self, where: Any) -> NDArray[np.uint8]:
+        try:
+            part: NDArray[np.uint8] = self._array[where]
+        except RuntimeError:
+            raise _unreadable(self._path) from None
+        return part
+
+
+def _unreadable(path: Path) -> ScanError:
+    return ScanError(f"{path} is no map that can be read; make it anew with 'napari-bcp predict'.", path=path)

@@ -1,20 +1,12 @@
 """Pools and windows for the tests of the app."""
 
-import numpy as np
 import pytest
 
 import napari_bcp
 from napari_bcp.app import application
 from napari_bcp.app.session import Session
 from napari_bcp.app.training import TrainingState
-from napari_bcp.events import MapMade
-from napari_bcp.pool import Pool
-from napari_bcp.scans import read_grid, write_mask
-from napari_bcp.scans.maps import MapWriter
 from napari_bcp.scans.phantom import write_cohort
-
-QUICK = {"width": 4, "patch": (16, 16, 16), "batch": 2, "threads": 1, "precision": "float32", "stage1_steps": 0}
-"""Settings with which a step takes a blink, whatever it learns."""
 
 
 @pytest.fixture(scope="session")
@@ -102,28 +94,3 @@ def quiet(phantom_pool, pumped):
     pumped(made, lambda: made.pool is not None and bool(made.proposals))
     yield made, trainers[0]
     made.close()
-
-
-def made_map(root, name, labels, step=10, run="0001", soft=0.9):
-    """Write a map and its pseudo-label, whose classes are those of `labels` (x, y, z); return the child's report."""
-    folder = root / "maps" / name
-    stem = f"run{run}-step{step:07d}"
-    with Pool.open(root) as pool:
-        grid = read_grid(pool.case(name).path)
-        values = [one.value for one in pool.classes]
-    writer = MapWriter(labels.shape, values)
-    writer.add(0, np.stack([np.where(labels == value, round(255 * soft), 0) for value in values]).astype(np.uint8))
-    writer.save(folder / f"{stem}.map.b2nd", {"run": run, "step": step})
-    write_mask(folder / f"{stem}.pseudo.nii.gz", labels, grid)
-    return MapMade(
-        case=name,
-        run=run,
-        step=step,
-        map_path=str(folder / f"{stem}.map.b2nd"),
-        pseudo_path=str(folder / f"{stem}.pseudo.nii.gz"),
-        quality=dict.fromkeys(values, soft),
-        entropy=1 - soft,
-        volume_ml=dict.fromkeys(values, 10.0),
-        islands={},
-        seconds=0.1,
-    )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import QuietTrainer, made_map
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt import QElidingLabel
@@ -12,6 +12,9 @@ from napari_bcp.app.dock import BcpWidget
 from napari_bcp.app.session import Session
 from napari_bcp.app.telling import Message, Progress
 from napari_bcp.app.theme import colours_of
+
+from conftest import QuietTrainer  # isort: skip
+from made_maps import made_map  # isort: skip
 
 LEFT = Qt.MouseButton.LeftButton
 MINUTE = 60_000

@@ -13,7 +13,7 @@ from napari_bcp.pool.edit_records import difference
 from napari_bcp.pool.runs import record_made
 from napari_bcp.scans import display_arrays, from_display, read_grid
 
-from conftest import made_map  # isort: skip
+from made_maps import made_map  # isort: skip
 
 SHAPE = (12, 10, 8)  # x, y, z
 BALL = (slice(3, 7), slice(3, 7), slice(2, 6))

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import made_map
+from made_maps import made_map
 
 from napari_bcp.app.session import Session
 from napari_bcp.errors import StateError

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import QUICK
 from qtpy.QtCore import QPoint, Qt
 from strokes import press, stroke
+from tiny import QUICK
 
 from napari_bcp.app.dock import BcpWidget
 from napari_bcp.pool import Pool

@@ -70,7 +70,7 @@ def test_the_help_lists_the_commands_in_the_order_of_the_work(command):
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == COMMANDS
     assert set(COMMANDS) == {
         *("new", "open", "status", "train", "predict", "segment", "accept", "evaluate", "export", "relocate"),
-        *("doctor", "demo"),
+        *("ablate", "features", "doctor", "demo"),
     }
 
 

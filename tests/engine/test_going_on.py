@@ -80,14 +80,16 @@ def same(a, b):
     return a == b
 
 
+@pytest.mark.parametrize("pseudo", ["crop", "case"])
 @pytest.mark.parametrize("stop_at", [1, 2, 5, 8])
-def test_stopped_and_gone_on_with_is_bit_for_bit_uninterrupted(run, tmp_path, stop_at):
+def test_stopped_and_gone_on_with_is_bit_for_bit_uninterrupted(run, tmp_path, stop_at, pseudo):
     """Stops before, at and after the beginning of stage 2, while unlabelled scans still wait to be prepared."""
-    whole = run(9, "whole")
+    more = {"pseudo": pseudo, "pseudo_every": 3, "sure": 0.4, "style": 0.5}
+    whole = run(9, "whole", **more)
     assert {event.stage for event in of(whole, "step")} == {1, 2}
-    run(9, "parts", stop_at=stop_at)
+    run(9, "parts", stop_at=stop_at, **more)
     assert last(tmp_path, "parts")["step"] == stop_at
-    after = run(9 - stop_at, "parts", resume=True)
+    after = run(9 - stop_at, "parts", resume=True, **more)
     assert same(last(tmp_path, "whole"), last(tmp_path, "parts"))
     assert [e.loss for e in of(whole, "step")][stop_at:] == [e.loss for e in of(after, "step")]
 

@@ -1,8 +1,12 @@
 """What parent and child say to each other: a line each, read back as it was, and nothing else is believed."""
 
+import json
+from contextlib import suppress
 from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from napari_bcp import events
@@ -143,3 +147,30 @@ def test_a_field_that_a_newer_side_adds_is_passed_over():
 def test_a_share_of_the_time_lies_between_none_and_all_of_it(share):
     with pytest.raises(ValidationError):
         Train(run="", cache="", maps="", config={}, classes=(1,), cases=(), map_share=share)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+EXAMPLES = {json.loads(encode(one))["kind"]: json.loads(encode(one)) for one in [*COMMANDS, *REPORTS]}
+
+
+@given(line=st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
+@settings(deadline=None)
+def test_any_line_is_a_message_or_refused(line):
+    for decode in (decode_command, decode_report):
+        with suppress(UnknownLineError):
+            decode(line)
+
+
+@given(kind=st.sampled_from(sorted(EXAMPLES)), choice=st.data())
+@settings(deadline=None)
+def test_a_known_kind_with_any_values_is_a_message_or_refused(kind, choice):
+    message = dict(EXAMPLES[kind])
+    for name in choice.draw(st.lists(st.sampled_from(sorted(message)), max_size=3)):
+        message[name] = choice.draw(JSON)
+    line = json.dumps({**message, "kind": kind}).encode()
+    for decode in (decode_command, decode_report):
+        with suppress(UnknownLineError):
+            decode(line)

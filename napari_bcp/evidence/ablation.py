@@ -1,0 +1,330 @@
+"""Ablations: the same training with one thing changed, judged on cases of the pool that have no mask in it.
+
+Everything lies under POOL/ablations: a folder a training with its checkpoints and `report.json`, and a table (CSV,
+Markdown) and a picture a subject. A training that is there is not done again; one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from napari_bcp.config import make_config
+from napari_bcp.engine import checkpoint
+from napari_bcp.engine.device import pick_device
+from napari_bcp.engine.model import Model
+from napari_bcp.engine.plan import Plan
+from napari_bcp.engine.sources import PoolSource
+from napari_bcp.engine.train import Budget, train
+from napari_bcp.errors import BcpError, CheckpointError, MaskError, PoolError, SettingError
+from napari_bcp.events import CaseUnusable, Finished, Note, Progress
+from napari_bcp.evidence.pictures import draw_ablation
+from napari_bcp.evidence.variations import Variant, variants_of
+from napari_bcp.files import write_text
+from napari_bcp.metrics import Report, measure_case
+from napari_bcp.scans import is_nifti, read_mask, read_scan, stem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_bcp.config import TrainConfig
+    from napari_bcp.engine.cache import CaseFiles
+    from napari_bcp.events import Event
+    from napari_bcp.pool import Pool
+
+REPORT: Final = "report.json"
+MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: means over the judged cases and classes, and their mean and SD over the seeds.
+
+    dice : of each seed;  means, sds : by measure, SD over the seeds, None for one;  classes : Dice by class's name
+    steps, seconds : of one training, on average
+    """
+
+    variant: str
+    dice: tuple[float, ...]
+    means: dict[str, float | None]
+    sds: dict[str, float | None]
+    classes: dict[str, float | None]
+    steps: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training of a sweep."""
+
+    variant: Variant
+    config: TrainConfig
+    folder: Path
+
+
+def ablate(
+    pool: Pool,
+    truth: Path,
+    vary: str,
+    *,
+    only: Sequence[str] = (),
+    preset: str = "quick",
+    minutes: float | None = None,
+    steps: int | None = None,
+    seeds: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Event]:
+    """Train and judge each variant of `vary` with each of `seeds` seeds, and write table and picture.
+
+    truth : folder with masks named as cases; cases that have a mask in the pool are not judged
+    minutes, steps : of each training, 2 minutes if nothing is said
+    The last event says how it ended; `table` returns the lines. Raises SettingError, PoolError, MaskError, and what
+    training raises.
+    """
+    if minutes is not None and steps is not None:
+        raise SettingError("Give minutes or steps, not both.")
+    if seeds < 1:
+        raise SettingError("One seed is the least.")
+    stop = stop or _never
+    judged = _judged(pool, truth)
+    source = PoolSource(pool)
+    budget = {"minutes": 2.0 if minutes is None and steps is None else minutes, "steps": steps}
+    trainings = _trainings(pool, source, judged, vary, only, preset, budget, seeds, settings or {})
+    place, started, did = pick_device(device), time.monotonic(), 0
+    todo = [one for one in trainings if not (one.folder / REPORT).exists()]
+    for done, one in enumerate(trainings):
+        if one not in todo:
+            continue
+        left = (time.monotonic() - started) / did * (len(todo) - did) if did else None
+        yield Progress(task=f"{vary}", done=done, total=len(trainings), case=one.variant.name, eta_s=left)
+        finished = yield from _train_one(one, pool, source, budget, place, stop)
+        if not finished or stop() or not (yield from _judge(one, pool, judged, device, stop)):
+            yield Finished(reason="stopped", elapsed_s=time.monotonic() - started)
+            return
+        did += 1
+        _write(pool, vary, trainings)
+    paths = _write(pool, vary, trainings)
+    yield Progress(task=f"{vary}", done=len(trainings), total=len(trainings))
+    yield Note(text=f"Table and picture: {', '.join(str(path) for path in paths)}")
+    yield Finished(reason="done", elapsed_s=time.monotonic() - started)
+
+
+def table(pool: Pool, vary: str) -> list[dict[str, str]]:
+    """Return the table of a subject that was written last, a dict of texts a line; empty before there is one."""
+    try:
+        text = (pool.root / "ablations" / f"{vary}.csv").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _judged(pool: Pool, truth: Path) -> dict[str, Path]:
+    """Return the masks in `truth` of cases that have none in the pool, by case."""
+    if not truth.is_dir():
+        raise MaskError(f"There is no folder {truth}; name one that holds true masks.", path=truth)
+    free = {case.name for case in pool.cases() if case.status not in ("accepted", "unusable")}
+    found = {stem(path): path for path in sorted(truth.iterdir()) if is_nifti(path)}
+    judged = {name: path for name, path in found.items() if name in free}
+    if not judged:
+        raise MaskError(f"No mask in {truth} is named as a case without a mask in the pool {pool.root}.", path=truth)
+    return judged
+
+
+def _trainings(
+    pool: Pool,
+    source: PoolSource,
+    judged: Mapping[str, Path],
+    vary: str,
+    only: Sequence[str],
+    preset: str,
+    budget: Mapping[str, Any],
+    seeds: int,
+    settings: Mapping[str, Any],
+) -> list[_Training]:
+    labelled = source.labelled()
+    if not labelled:
+        raise PoolError(f"The pool {pool.root} has no accepted mask to train on; accept some first.")
+    facts = {
+        "format": _FORMAT,
+        "labelled": [[case.name, str(case.mask)] for case in labelled],
+        "unlabelled": [case.name for case in source.unlabelled()],
+        "judged": {name: str(path.resolve()) for name, path in judged.items()},
+        **budget,
+    }
+    found = []
+    for variant in variants_of(vary, only):
+        for number in range(seeds):
+            wanted = {**settings, **variant.settings}
+            seed = make_config(preset, wanted).seed + number
+            config = make_config(preset, {**wanted, "seed": seed})
+            key = {**facts, "config": config.model_dump(mode="json"), "uses": variant.unlabelled}
+            name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+            found.append(_Training(variant, config, pool.root / "ablations" / "runs" / name))
+    return found
+
+
+def _train_one(
+    one: _Training, pool: Pool, source: PoolSource, budget: Mapping[str, Any], device: Any, stop: Callable[[], bool]
+) -> Generator[Event, None, bool]:
+    """Train until the budget is used up; returns whether it is."""
+    one.folder.mkdir(parents=True, exist_ok=True)
+    plan, resume, steps, seconds = None, False, budget["steps"], 60 * (budget["minutes"] or 0)
+    try:
+        content = checkpoint.load_newest(one.folder)
+        plan, resume = Plan.model_validate_json(content["plan"]), True
+        steps = None if steps is None else steps - content["step"]
+        seconds -= content["elapsed"]
+    except (CheckpointError, KeyError, ValueError):
+        pass  # it has not begun, or begins anew
+    if resume and (seconds if steps is None else steps) <= 0:
+        return True
+    left = Budget(seconds=None if steps is not None else seconds, steps=steps)
+    cases = source if one.variant.unlabelled else _LabelledOnly(source)
+    classes = [spec.value for spec in pool.classes]
+    events = train(
+        cases, one.folder, pool.root / "cache", plan, one.config, left,
+        device=device, classes=classes, resume=resume, stop=stop,
+    )  # fmt: skip
+    reason = ""
+    try:
+        for event in events:
+            if isinstance(event, Finished):
+                reason = event.reason
+            else:
+                yield event
+    finally:
+        events.close()
+    return reason == "budget"
+
+
+def _judge(
+    one: _Training, pool: Pool, judged: Mapping[str, Path], device: str, stop: Callable[[], bool]
+) -> Generator[Event, None, bool]:
+    """Segment the judged cases and write the report; returns False when stopped."""
+    best = one.folder / checkpoint.BEST
+    model = Model.load(best if best.exists() else one.folder / checkpoint.LAST, device)
+    names = {spec.value: spec.name for spec in pool.classes}
+    report = Report(classes=names)
+    for done, (name, mask) in enumerate(judged.items()):
+        yield Progress(task="judging", done=done, total=len(judged), case=name)
+        try:
+            scan = read_scan(pool.case(name).path)
+            true = read_mask(mask, scan.grid)
+        except BcpError as error:
+            report.refused[name] = str(error)
+            yield CaseUnusable(case=name, reason=str(error), lasting=False)
+            continue
+        found = model.segment(scan, stop)
+        if found is None:
+            return False
+        report.rows += measure_case(name, found.labels, true.voxels, scan.grid.spacing, classes=names)
+    content = checkpoint.load_newest(one.folder)
+    write_text(one.folder / "facts.json", json.dumps({"step": content["step"], "elapsed_s": content["elapsed"]}))
+    report.to_json(one.folder / REPORT)
+    return True
+
+
+def _write(pool: Pool, vary: str, trainings: Sequence[_Training]) -> tuple[Path, Path, Path]:
+    """Write the table, as CSV and Markdown, and the picture of what is done."""
+    lines = _lines(trainings)
+    folder = pool.root / "ablations"
+    paths = folder / f"{vary}.csv", folder / f"{vary}.md", folder / f"{vary}.png"
+    rows = [_texts(line) for line in lines]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else ["variant"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(paths[0], out.getvalue())
+    heads = list(rows[0]) if rows else []
+    marked = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row.values()) for row in rows)]
+    write_text(paths[1], "".join(f"| {line} |\n" for line in marked))
+    draw_ablation(paths[2], vary, {line.variant: line.dice for line in lines})
+    return paths
+
+
+def _lines(trainings: Sequence[_Training]) -> list[Line]:
+    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for one in trainings:
+        try:
+            report = json.loads((one.folder / REPORT).read_text(encoding="utf-8"))
+            facts = json.loads((one.folder / "facts.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # not done yet
+        found.setdefault(one.variant.name, []).append((report, facts))
+    return [_line(name, several) for name, several in found.items()]
+
+
+def _line(variant: str, several: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> Line:
+    reports = [report for report, _ in several]
+    by_seed = {measure: [_mean_of(report, measure) for report in reports] for measure in MEASURES}
+    names = reports[0]["classes"]
+    return Line(
+        variant=variant,
+        dice=tuple(value for value in by_seed["dice"] if value is not None),
+        means={measure: _mean(values) for measure, values in by_seed.items()},
+        sds={measure: _sd(values) for measure, values in by_seed.items()},
+        classes={
+            name: _mean([_mean_of(report, "dice", int(value)) for report in reports]) for value, name in names.items()
+        },
+        steps=statistics.fmean(facts["step"] for _, facts in several),
+        seconds=statistics.fmean(facts["elapsed_s"] for _, facts in several),
+    )
+
+
+def _mean_of(report: Mapping[str, Any], measure: str, value: int | None = None) -> float | None:
+    """Return the mean of a measure over the cases: of one class, or of the classes' means."""
+    of_classes = {line["class"]: line["mean"] for line in report["summary"] if line["measure"] == measure}
+    if value is not None:
+        return of_classes.get(value)
+    return _mean([mean for key, mean in of_classes.items() if key is not None])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _sd(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.stdev(known) if len(known) > 1 else None
+
+
+def _texts(line: Line) -> dict[str, str]:
+    heads = {"dice": "Dice", "sensitivity": "sensitivity", "specificity": "specificity", "hd95": "HD95 (mm)"}
+    row = {"variant": line.variant, "seeds": str(len(line.dice))}
+    for measure, head in heads.items():
+        row[head] = _text(line.means[measure], 1 if measure == "hd95" else 4)
+        if line.sds[measure] is not None:
+            row[head] += f" ± {_text(line.sds[measure], 1 if measure == 'hd95' else 4)}"
+    if len(line.classes) > 1:
+        row |= {f"Dice of {name}": _text(value, 4) for name, value in line.classes.items()}
+    return row | {"steps": f"{line.steps:.0f}", "seconds": f"{line.seconds:.0f}"}
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+class _LabelledOnly:
+    """A source without the scans that have no mask."""
+
+    def __init__(self, source: PoolSource) -> None:
+        self.revision, self.labelled, self.grids = source.revision, source.labelled, source.grids
+
+    def unlabelled(self) -> list[CaseFiles]:
+        """Return nothing."""
+        return []
+
+
+def _never() -> bool:
+    return False

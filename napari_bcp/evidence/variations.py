@@ -1,0 +1,69 @@
+"""What an ablation varies: for each subject its variants, each a name and the settings that differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from napari_bcp.config import LOSSES
+from napari_bcp.errors import SettingError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of an ablation's table.
+
+    unlabelled : whether the scans without a mask take part
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    unlabelled: bool = True
+
+
+def _of(setting: str, values: Sequence[Any], **more: Any) -> tuple[Variant, ...]:
+    return tuple(Variant(str(value), {setting: value, **more}) for value in values)
+
+
+VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
+    "unlabelled": (
+        Variant("used"),
+        Variant("left out", {"stage1_share": 1.0}, unlabelled=False),
+        Variant("left out, no mixing", {"stage1_share": 1.0, "mixing": 0.0, "mixing_late": 0.0}, unlabelled=False),
+    ),
+    "beta": tuple(Variant(name, {"beta": value}) for name, value in (("1/2", 1 / 2), ("2/3", 2 / 3), ("5/6", 5 / 6))),
+    "alpha": _of("alpha", (0.0, 0.25, 0.5, 1.0)),
+    "mask": _of("mask", ("box", "contact", "random")),
+    "direction": _of("direction", ("both", "in", "out")),
+    "pretrain": _of("stage1_share", (0.0, 0.2, 0.4, 0.6, 0.8), stage1_steps=0),
+    "mixing": tuple(
+        Variant(f"{first} to {last}", {"mixing": first, "mixing_late": last})
+        for first, last in ((0.0, 0.0), (0.2, 0.2), (0.2, 0.5), (0.5, 1.0), (1.0, 1.0))
+    ),
+    "components": _of("components", ("largest", "all")),
+    "ema": _of("ema", (0.9, 0.97, 0.99, 0.999)),
+    "teacher-mode": _of("teacher_mode", ("eval", "train")),
+    "pseudo": (
+        Variant("blocks of each step", {"pseudo": "crop"}),
+        Variant("whole scans in turn", {"pseudo": "case"}),
+        Variant("whole scans, where sure of 0.8", {"pseudo": "case", "sure": 0.8}),
+    ),
+    "style": _of("style", (0.0, 0.25, 0.5)),
+    "augment": _of("augment", ("none", "light", "strong")),
+    "loss": _of("loss", LOSSES, balanced_share=0.0),
+}
+"""By the word that `--vary` takes. Losses are compared without the loss that the quick preset begins with."""
+
+
+def variants_of(vary: str, only: Sequence[str] = ()) -> tuple[Variant, ...]:
+    """Return the variants of a subject, or those of them that are named. Raises SettingError for what there is not."""
+    if vary not in VARIATIONS:
+        raise unknown_name("variation", vary, VARIATIONS)
+    found = {one.name: one for one in VARIATIONS[vary]}
+    for name in only:
+        if name not in found:
+            raise SettingError(f"'{vary}' has no variant '{name}'; choose from {', '.join(found)}.")
+    return tuple(found[name] for name in only) if only else VARIATIONS[vary]

@@ -1,0 +1,154 @@
+"""Ablations: what is trained, judged and written, and what an interruption leaves."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_bcp.config import PRESETS, make_config
+from napari_bcp.engine import checkpoint
+from napari_bcp.errors import MaskError, SettingError
+from napari_bcp.evidence.ablation import ablate, table
+from napari_bcp.evidence.variations import VARIATIONS, variants_of
+
+from tiny import QUICK  # isort: skip
+
+
+@pytest.fixture
+def sweep(pool, cohort):
+    """Return a function that runs a sweep of three steps a training to its end, and returns the events."""
+
+    def go(vary="beta", only=("1/2", "2/3"), stop=None, truth=None, **more):
+        chosen = {"steps": 3, "settings": QUICK, "device": "cpu", **more}
+        go.seen = []
+        for event in ablate(pool, truth or cohort / "truth", vary, only=only, stop=stop, **chosen):
+            go.seen.append(event)
+        return go.seen
+
+    return go
+
+
+def trainings(events):
+    """Return how many trainings have begun anew or gone on."""
+    return sum(event.kind == "planned" for event in events)
+
+
+def runs(pool):
+    return sorted(path.parent for path in (pool.root / "ablations").glob("runs/*/report.json"))
+
+
+@pytest.mark.parametrize("vary", VARIATIONS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_variant_is_a_setting_that_can_be(vary, preset):
+    found = [make_config(preset, one.settings) for one in variants_of(vary)]
+    assert len(found) >= 2
+    assert len(
+        {(config.model_dump_json(), one.unlabelled) for config, one in zip(found, VARIATIONS[vary], strict=True)}
+    ) == len(found)
+
+
+def test_each_variant_is_trained_with_each_seed_and_stands_in_table_and_picture(sweep, pool):
+    events = sweep(seeds=2)
+    assert trainings(events) == 4
+    assert events[-1].reason == "done"
+    rows = table(pool, "beta")
+    assert [(row["variant"], row["seeds"], row["steps"]) for row in rows] == [("1/2", "2", "3"), ("2/3", "2", "3")]
+    assert all("±" in row["Dice"] for row in rows)
+    reports = [json.loads((run / "report.json").read_text()) for run in runs(pool)]
+    assert len(reports) == 4
+    labelled = {case.name for case in pool.cases("accepted")}
+    for report in reports:
+        judged = {line["case"] for line in report["cases"]}
+        assert len(judged) == 3
+        assert not judged & labelled, "what was trained on judges nothing"
+    assert (pool.root / "ablations" / "beta.png").read_bytes().startswith(b"\x89PNG")
+    assert (pool.root / "ablations" / "beta.md").read_text().count("\n") == 4
+    assert pool.runs() == [], "the pool's own runs stay as they are"
+
+
+def test_the_table_says_what_the_reports_say(sweep, pool):
+    sweep(only=("2/3",))
+    [report] = [json.loads((run / "report.json").read_text()) for run in runs(pool)]
+    [row] = table(pool, "beta")
+    by_class = {}
+    for line in report["cases"]:
+        if line["dice"] is not None:
+            by_class.setdefault(line["class"], []).append(line["dice"])
+    means = [sum(values) / len(values) for values in by_class.values()]
+    assert float(row["Dice"]) == pytest.approx(sum(means) / len(means), abs=1e-4)
+
+
+def test_what_is_done_is_not_done_again_and_more_is_added(sweep, pool):
+    assert trainings(sweep(only=("1/2",))) == 1
+    assert trainings(sweep(only=("1/2",))) == 0
+    assert trainings(sweep()) == 1
+    assert trainings(sweep(only=("1/2",), steps=4)) == 1, "another budget is another training"
+    assert len(runs(pool)) == 3
+
+
+def test_a_sweep_that_was_interrupted_goes_on_where_it_was(sweep, pool):
+    stopped = sweep(stop=lambda: bool(runs(pool)))
+    assert stopped[-1].reason == "stopped"
+    [done] = runs(pool)
+    before = (done / "last.pt").stat().st_mtime_ns
+    assert sweep()[-1].reason == "done"
+    assert len(runs(pool)) == 2
+    assert (done / "last.pt").stat().st_mtime_ns == before
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(sweep, pool):
+    stopped = sweep(only=("1/2",), steps=6, stop=lambda: any(e.kind == "step" and e.step == 3 for e in sweep.seen))
+    assert stopped[-1].reason == "stopped"
+    [folder] = (pool.root / "ablations" / "runs").iterdir()
+    begun = checkpoint.load(folder / "last.pt")["step"]
+    assert 0 < begun < 6
+    events = sweep(only=("1/2",), steps=6)
+    assert next(event.step for event in events if event.kind == "step") == begun + 1
+    assert table(pool, "beta")[0]["steps"] == "6"
+
+
+def test_without_the_unlabelled_scans_none_is_prepared_or_mixed(sweep):
+    events = sweep("unlabelled", only=("left out",))
+    assert [event.unlabelled for event in events if event.kind == "planned"] == [0]
+    assert {event.stage for event in events if event.kind == "step"} == {1}
+
+
+def test_a_mask_that_cannot_be_read_is_told_and_the_rest_goes_on(sweep, pool, cohort, tmp_path):
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for path in (cohort / "truth").iterdir():
+        (truth / path.name).write_bytes(path.read_bytes())
+    broken = sorted(truth.iterdir())[-1]
+    broken.write_bytes(b"no mask")
+    events = sweep(only=("2/3",), truth=truth)
+    assert [event.case for event in events if event.kind == "unusable"] == [broken.name.removesuffix(".nii.gz")]
+    assert events[-1].reason == "done"
+    assert table(pool, "beta")[0]["Dice"] != "–"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"vary": "bta"}, SettingError, "beta"),
+        ({"only": ("1/3",)}, SettingError, "1/2, 2/3, 5/6"),
+        ({"seeds": 0}, SettingError, "One seed"),
+        ({"minutes": 1}, SettingError, "not both"),
+        ({"truth": Path("/nowhere")}, MaskError, "no folder"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(sweep, arguments, error, says):
+    with pytest.raises(error, match=says):
+        sweep(**arguments)
+
+
+def test_a_truth_of_other_cases_is_refused(sweep, cohort):
+    with pytest.raises(MaskError, match="No mask in"):
+        sweep(truth=cohort / "labels")
+
+
+def test_the_table_is_read_as_it_was_written(sweep, pool):
+    sweep(only=("2/3",))
+    with (pool.root / "ablations" / "beta.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == table(pool, "beta")
+    assert table(pool, "alpha") == []

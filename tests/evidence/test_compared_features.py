@@ -1,0 +1,103 @@
+"""Features of labelled and unlabelled scans to a trained network."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_bcp import api
+from napari_bcp.engine.cache import Cache
+from napari_bcp.engine.model import Model
+from napari_bcp.engine.sources import PoolSource
+from napari_bcp.errors import CheckpointError, PoolError
+from napari_bcp.evidence.features import _sample, compare_features
+
+from tiny import QUICK  # isort: skip
+
+
+SEES_SOON = {"lr": 1e-2, "width": 8, "patch": (24, 24, 24), "loss": "ce-dice-balanced", "stage1_share": 1.0}
+
+
+@pytest.fixture
+def trained(pool):
+    list(api.train(pool, steps=40, settings={**QUICK, **SEES_SOON}, device="cpu"))
+    return pool
+
+
+def rows(pool, name):
+    with (pool.root / "features" / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_last_run_is_compared_class_by_class_with_a_picture(trained):
+    events = list(compare_features(trained, device="cpu"))
+    assert events[-1].reason == "done"
+    found = rows(trained, "0001")
+    assert [row["class"] for row in found] == [one.name for one in trained.classes]
+    seen = [row for row in found if row["distance"]]
+    assert seen, "such a network sees at least the largest structure"
+    for row in seen:
+        assert float(row["distance"]) >= 0
+        assert 0 <= float(row["overlap"]) <= 1
+        assert 2 <= int(row["voxels"]) <= 2000
+    assert (trained.root / "features" / "0001.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_runs_stand_side_by_side_and_the_same_draw_is_made_again(trained):
+    list(api.train(trained, steps=5, settings=QUICK, device="cpu", fresh=True))
+    list(compare_features(trained, ["0001", "0002"], device="cpu"))
+    first = rows(trained, "0001-0002")
+    assert {row["run"] for row in first} == {"0001", "0002"}
+    list(compare_features(trained, ["0001", "0002"], device="cpu"))
+    assert rows(trained, "0001-0002") == first
+
+
+def test_features_are_taken_where_the_network_says_the_class_and_the_mask_agrees(trained):
+    """A network of one convolution: its features are the image, and bright voxels are class 1."""
+    model = Model.load(trained.root / "runs" / "0001" / "last.pt", "cpu")
+    case = Cache(trained.root / "cache", model.plan, model.plan.classes).get(PoolSource(trained).labelled()[0])
+
+    class Bright(torch.nn.Module):
+        def features(self, x):
+            return x.repeat(1, 2, 1, 1, 1)
+
+        def forward(self, x):
+            scores = torch.full((1, len(model.plan.classes) + 1, *x.shape[2:]), -1e3)
+            scores[:, 0] = 0
+            scores[:, 1] = 100 * (x[:, 0] - 0.5)
+            return scores
+
+    model = replace(model, network=Bright())
+    found = _sample(model, case, np.random.default_rng(0))
+    image = np.asarray(case.image, np.float32)
+    wanted = image[(image > 0.5) & (np.asarray(case.labels) == 1)]
+    assert len(wanted) > 10
+    got = np.sort(found[model.plan.classes[0]][:, 0])
+    np.testing.assert_allclose(got, np.sort(wanted), rtol=1e-6)
+    assert all(len(found[value]) == 0 for value in model.plan.classes[1:])
+
+
+def test_a_pool_without_a_run_or_without_both_kinds_of_scans_is_refused(pool):
+    with pytest.raises(CheckpointError, match="no run"):
+        list(compare_features(pool))
+    for case in pool.cases("unlabelled"):
+        pool.exclude(case.name)
+    with pytest.raises(PoolError, match="has not both"):
+        list(compare_features(pool))
+
+
+def test_a_scan_that_is_gone_is_told_and_the_rest_is_compared(trained, tmp_path):
+    import shutil
+
+    shutil.rmtree(trained.root / "cache")
+    gone = PoolSource(trained).unlabelled()[0]
+    away = tmp_path / "away"
+    gone.scan.rename(away)
+    try:
+        events = list(compare_features(trained, device="cpu"))
+    finally:
+        away.rename(gone.scan)
+    assert [event.case for event in events if event.kind == "unusable"] == [gone.name]
+    assert events[-1].reason == "done"
