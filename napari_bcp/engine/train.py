@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.bank import Bank
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _SMALLER_RATE: Final = 1 / 3
 _MOST_SETBACKS: Final = 5
+_SAVING_S: Final = 60.0
 
 
 @dataclass
@@ -104,8 +106,11 @@ def train(
     former_threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads or available_cores())
     stop = stop or _never
-    log = RunLog(folder)
+    log, lock = RunLog(folder), FileLock(folder / ".training", thread_local=False)
     try:
+        if not _taken(lock, stop):
+            yield Finished(reason="stopped")
+            return
         if plan is None:
             plan = yield from plan_for(source, classes, config, device, stop)
             if plan is None:
@@ -129,7 +134,26 @@ def train(
         ) from None
     finally:
         log.close()
+        lock.release()
         torch.set_num_threads(former_threads)
+
+
+def _taken(lock: FileLock, stop: Callable[[], bool]) -> bool:
+    """Wait until nobody else trains the run: a process that was left may still save. False when stopped meanwhile."""
+    deadline = time.monotonic() + _SAVING_S
+    while not stop():
+        try:
+            lock.acquire(timeout=0.2)
+            return True
+        except Timeout:
+            if time.monotonic() > deadline:
+                run = os.path.basename(os.path.dirname(lock.lock_file))
+                raise TrainingError(f"Another process trains run {run}; wait for it, or begin a new run.") from None
+        except OSError as error:
+            raise CheckpointError(
+                f"{lock.lock_file} cannot be written ({error.strerror or error}); give access, or begin a new run."
+            ) from None
+    return False
 
 
 def _never() -> bool:

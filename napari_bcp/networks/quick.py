@@ -63,6 +63,8 @@ class QuickNet(nn.Module):
         halved = any(s > 1 for s in stem)
         self.out = (_CONV_UP if halved else _CONV)[self.dims](widths[0], classes, stem, stride=stem)
         self._expect_background()
+        if halved:
+            self._begin_smooth()
 
     @torch.no_grad()
     def _expect_background(self) -> None:
@@ -70,6 +72,16 @@ class QuickNet(nn.Module):
         assert self.out.bias is not None  # noqa: S101 - both kinds of layer have one
         self.out.bias.zero_()
         self.out.bias[0] = math.log(9 * max(1, len(self.out.bias) - 1))
+
+    @torch.no_grad()
+    def _begin_smooth(self) -> None:
+        """Start with the same weights for all voxels that a voxel of the halved grid gives scores to.
+
+        Else early maps look like chessboards, and later ones keep a trace of it (Aitken et al., arXiv 1707.02937).
+        """
+        weight = self.out.weight
+        first = tuple(slice(0, 1) for _ in range(self.dims))
+        weight.copy_(weight[(slice(None), slice(None), *first)].expand_as(weight))
 
     def _conv(self, before: int, wide: int, kernel: Sequence[int], stride: Sequence[int] | int = 1) -> nn.Sequential:
         padding = tuple((k - 1) // 2 for k in kernel)

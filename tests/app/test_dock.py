@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt import QElidingLabel

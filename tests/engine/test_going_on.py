@@ -1,12 +1,15 @@
 """A run goes on: after a stop, a kill, a loss that is no number, and memory that runs out."""
 
 import shutil
+import threading
 
 import pytest
 import torch
+from filelock import FileLock
 
 from napari_bcp.config import make_config
 from napari_bcp.engine import checkpoint, step
+from napari_bcp.engine import train as module
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import Plan, make_plan, smaller
 from napari_bcp.engine.train import Budget, train
@@ -236,3 +239,23 @@ def test_smaller_plans_end_with_one_block_that_the_network_can_still_halve(run):
     assert sizes[:2] == [(2, (16, 16, 16)), (1, (16, 16, 16))]
     assert sizes[-1][1] < (16, 16, 16)
     assert len(sizes) == len(set(sizes))
+
+
+# -- two processes ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_waits_for_the_process_that_still_saves_it(run, tmp_path):
+    """As a window does that is closed and opened again at once."""
+    run(1)
+    other = FileLock(tmp_path / "run" / ".training", thread_local=False)
+    other.acquire()
+    threading.Timer(0.5, other.release).start()
+    assert [event.step for event in of(run(1, resume=True), "step")] == [2]
+
+
+def test_a_run_that_another_process_keeps_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SAVING_S", 0.0)
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".training"), pytest.raises(TrainingError, match="Another process trains run run"):
+        run(1)
+    assert len(of(run(1), "step")) == 1

@@ -111,3 +111,13 @@ def test_the_registry_holds_the_names_that_the_settings_offer():
 def test_an_unknown_network_is_refused_with_the_nearest_name():
     with pytest.raises(SettingError, match="did you mean 'vnet'"):
         build_network("vent", 2, None, ())
+
+
+def test_an_untrained_map_is_no_chessboard():
+    """All voxels of a cell of the halved grid have the same scores."""
+    torch.manual_seed(0)
+    network = QuickNet(1, 3, [(2, 2, 1), (2, 2, 2)], [8, 16]).eval()
+    scores = network(torch.randn(1, 1, 8, 12, 6))
+    cells = scores.unfold(2, 2, 2).unfold(3, 2, 2)
+    assert torch.equal(cells.amax((-1, -2)), cells.amin((-1, -2)))
+    assert scores.std() > 0
