@@ -120,6 +120,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Steps after which a whole scan's pseudo-label is made anew when it is next used."""
     sure: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Whole scans' pseudo-labels teach only where the teacher is this sure."""
+    trusted: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the unlabelled scans whose pseudo-labels teach: those of which the teacher is most confident."""
     connectivity: Literal["face", "edge", "corner"] = "corner"
     """When voxels count as connected."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,42 +30,64 @@ UNSURE: Final = 255
 _KEPT: Final = 256  # scans
 
 
+@dataclass(frozen=True)
+class _Entry:
+    step: int
+    shape: tuple[int, ...]
+    packed: bytes
+    quality: float
+
+
 class Bank:
     """Labels of the scans that were used last, compressed, with the step that each was made at."""
 
     def __init__(self, plan: Plan, config: TrainConfig, state: State, device: torch.device) -> None:
         self._plan, self._config, self._state, self._device = plan, config, state, device
-        self._kept: OrderedDict[str, tuple[int, tuple[int, ...], bytes]] = OrderedDict()
+        self._kept: OrderedDict[str, _Entry] = OrderedDict()
 
-    def labels(self, case: Prepared) -> NDArray[np.uint8]:
-        """Return channel numbers (x, y, z) of a case, UNSURE where the teacher is; made anew when they are old."""
+    def labels(self, case: Prepared) -> tuple[NDArray[np.uint8], bool]:
+        """Return channel numbers (x, y, z) of a case, UNSURE where the teacher is; made anew when they are old.
+
+        And whether it is among the share of scans of which the teacher is most confident.
+        """
         step, found = self._state.step, self._kept.get(case.name)
-        if found is not None and step - found[0] < self._config.pseudo_every and found[1] == case.image.shape:
-            self._kept.move_to_end(case.name)
-            return np.frombuffer(zlib.decompress(found[2]), np.uint8).reshape(found[1])
-        labels = self._make(np.asarray(case.image, np.float32))
-        self._kept[case.name] = (step, labels.shape, zlib.compress(labels.tobytes(), 1))
+        if found is None or step - found.step >= self._config.pseudo_every or found.shape != case.image.shape:
+            labels, quality = self._make(np.asarray(case.image, np.float32))
+            found = _Entry(step, labels.shape, zlib.compress(labels.tobytes(), 1), quality)
+            self._kept[case.name] = found
         self._kept.move_to_end(case.name)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        return labels
+        labels = np.frombuffer(zlib.decompress(found.packed), np.uint8).reshape(found.shape)
+        return labels, found.quality >= self._least_quality()
 
-    def _make(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _least_quality(self) -> float:
+        if self._config.trusted >= 1:
+            return 0.0
+        return float(np.quantile([one.quality for one in self._kept.values()], 1 - self._config.trusted))
+
+    def _make(self, image: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
         teacher = self._state.teacher
         teacher.train(self._config.teacher_mode == "train")
         chances = whole_probabilities(teacher, self._plan, image, self._device)
         labels: NDArray[np.uint8] = chances.argmax(axis=0).astype(np.uint8)
         if self._config.components == "largest":
             labels, _ = keep_largest(labels, self._config.connectivity)
+        quality = _quality(chances, labels)
         if self._config.sure > 0:
             labels[chances.max(axis=0) < self._config.sure] = UNSURE
-        return labels
+        return labels, quality
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""
         return {
-            name: {"step": step, "shape": list(shape), "packed": torch.frombuffer(bytearray(packed), dtype=torch.uint8)}
-            for name, (step, shape, packed) in self._kept.items()
+            name: {
+                "step": one.step,
+                "shape": list(one.shape),
+                "packed": torch.frombuffer(bytearray(one.packed), dtype=torch.uint8),
+                "quality": one.quality,
+            }
+            for name, one in self._kept.items()
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -74,6 +97,19 @@ class Bank:
             try:
                 shape, packed = tuple(int(n) for n in one["shape"]), one["packed"].numpy().tobytes()
                 if len(zlib.decompressobj().decompress(packed, int(np.prod(shape)) + 1)) == np.prod(shape):
-                    self._kept[str(name)] = (int(one["step"]), shape, packed)
+                    self._kept[str(name)] = _Entry(int(one["step"]), shape, packed, float(one["quality"]))
             except (KeyError, TypeError, ValueError, AttributeError, zlib.error):
                 continue
+
+
+def _quality(chances: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
+    """Return the soft Dice confidence of the class of which the teacher is least sure, 0 where it is nowhere.
+
+    2 Σ p ŷ / (Σ p + Σ ŷ), see Borges et al., arXiv 2402.10665.
+    """
+    found = []
+    for channel in range(1, len(chances)):
+        given = labels == channel
+        both, size = float(chances[channel][given].sum()), float(chances[channel].sum()) + float(given.sum())
+        found.append(2 * both / size if size else 0.0)
+    return min(found)

@@ -105,9 +105,12 @@ class Sampler:
         return self._stack([self._unlabelled_block()[0] for _ in range(count)])
 
     def draw_pseudo_labelled(
-        self, count: int, labels_of: Callable[[Prepared], NDArray[np.uint8]]
+        self, count: int, labels_of: Callable[[Prepared], tuple[NDArray[np.uint8], bool]]
     ) -> tuple[Tensor, Tensor]:
-        """Return images as `draw_unlabelled`, and labels (count, *block) int64 cut from those of the whole scans."""
+        """Return images as `draw_unlabelled`, and labels (count, *block) int64 cut from those of the whole scans.
+
+        labels_of : gives them, and whether they are good enough; if not, another scan is dealt for a while
+        """
         drawn = [self._unlabelled_block(labels_of) for _ in range(count)]
         labels = [label for _, label in drawn if label is not None]
         return self._stack([image for image, _ in drawn]), self._stack(labels)[:, 0].long()
@@ -135,11 +138,17 @@ class Sampler:
         return image, labels
 
     def _unlabelled_block(
-        self, labels_of: Callable[[Prepared], NDArray[np.uint8]] | None = None
+        self, labels_of: Callable[[Prepared], tuple[NDArray[np.uint8], bool]] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         case = self._get(self.unlabelled.deal(self.rng))
         if labels_of is not None:
-            case = replace(case, labels=labels_of(case))
+            found, good = labels_of(case)
+            for _ in range(2 * len(self.unlabelled.names)):  # two passes deal each of them at least once more
+                if good:
+                    break
+                case = self._get(self.unlabelled.deal(self.rng))
+                found, good = labels_of(case)
+            case = replace(case, labels=found)
         if self.config.unlabelled_crop == "centre":
             start = [(n - b) // 2 for n, b in zip(case.image.shape, self.plan.patch, strict=True)]
             labels = None if case.labels is None else augment.cut_plain(case.labels, start, self.plan.patch)

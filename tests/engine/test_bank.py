@@ -56,33 +56,47 @@ def test_a_whole_scans_largest_component_stays_class_by_class(chances, new_bank)
     put(chances, LARGE, 1, 0.9)
     put(chances, SMALL, 1, 0.9)
     bank, _ = new_bank()
-    labels = bank.labels(case())
+    labels, _ = bank.labels(case())
     assert labels.shape == SHAPE
     assert (labels[LARGE] == 1).all()
     assert not labels[SMALL].any()
     everything, _ = new_bank(components="all")
-    assert (everything.labels(case())[SMALL] == 1).all()
+    assert (everything.labels(case())[0][SMALL] == 1).all()
 
 
 def test_where_the_teacher_is_not_sure_nothing_is_taught(chances, new_bank):
     put(chances, LARGE, 2, 0.7)
     put(chances, (slice(1, 3), slice(1, 5), slice(1, 5)), 2, 0.95)
     bank, _ = new_bank(sure=0.8)
-    labels = bank.labels(case())
+    labels, _ = bank.labels(case())
     assert (labels[1:3, 1:5, 1:5] == 2).all()
     assert (labels[3:5, 1:5, 1:5] == UNSURE).all()
     assert labels[11, 9, 7] == 0
 
 
+def test_only_scans_of_which_the_teacher_is_confident_teach(chances, new_bank):
+    bank, _ = new_bank(trusted=0.5, components="all")
+    put(chances, LARGE, 1, 0.9)
+    chances.array[2, 0, 0, 0], chances.array[0, 0, 0, 0] = 0.9, 0.1
+    assert bank.labels(case("good"))[1], "alone it is the best"
+    put(chances, LARGE, 1, 0.55)
+    assert not bank.labels(case("worse"))[1]
+    assert bank.labels(case("good"))[1]
+    put(chances, (slice(None),) * 3, 0, 1.0)
+    assert not bank.labels(case("nothing found"))[1]
+    everything, _ = new_bank()
+    assert everything.labels(case("nothing found"))[1]
+
+
 def test_labels_are_made_anew_once_they_are_old_and_not_before(chances, new_bank):
     bank, state = new_bank(pseudo_every=10)
-    first = bank.labels(case())
+    first, _ = bank.labels(case())
     put(chances, LARGE, 1, 0.9)
     state.step = 9
-    np.testing.assert_array_equal(bank.labels(case()), first)
+    np.testing.assert_array_equal(bank.labels(case())[0], first)
     assert chances.asked == 1
     state.step = 10
-    assert (bank.labels(case())[LARGE] == 1).all()
+    assert (bank.labels(case())[0][LARGE] == 1).all()
     bank.labels(case("b"))
     assert chances.asked == 3
 
@@ -98,7 +112,7 @@ def test_memory_stays_bounded_the_ones_used_last_are_kept(chances, new_bank, mon
 def test_a_checkpoint_brings_it_back_and_what_is_broken_is_made_anew(chances, new_bank):
     put(chances, LARGE, 1, 0.9)
     bank, _ = new_bank()
-    labels = bank.labels(case())
+    labels, _ = bank.labels(case())
     content = bank.content()
     content["b"] = {**content["a"], "shape": [1000, 1000, 1000]}
     content["c"] = {"step": 0}
@@ -106,5 +120,5 @@ def test_a_checkpoint_brings_it_back_and_what_is_broken_is_made_anew(chances, ne
     other, _ = new_bank()
     other.restore(content)
     assert list(other.content()) == ["a"]
-    np.testing.assert_array_equal(other.labels(case()), labels)
+    np.testing.assert_array_equal(other.labels(case())[0], labels)
     assert chances.asked == 1

@@ -124,3 +124,49 @@ def test_elastic_shifts_are_smooth_and_a_small_share_of_the_block():
         assert (field[..., 2] == 0).all()
         assert field[..., 1].abs().max() < 0.12 * 56
         assert (field[1:] - field[:-1]).abs().max() < 0.5  # neighbours move together: nothing folds
+
+
+def test_labels_of_whole_unlabelled_scans_are_cut_with_their_images():
+    """The cube that the image shows is where the labels say, turned and bent alike."""
+    made = sampler({"augment": "strong", "foreground": 1.0})
+    images, labels = made.draw_pseudo_labelled(24, lambda case: (np.asarray(case.image).astype(np.uint8), True))
+    assert images.shape == (24, 1, 16, 16, 16)
+    both = ((images[:, 0] > 0.5) & (labels == 1)).sum()
+    assert both > 0.8 * (labels == 1).sum() > 0
+
+
+def test_for_a_scan_that_is_not_good_enough_another_is_dealt_and_none_is_waited_for():
+    made = sampler()
+    made.set_cases([CaseFiles("a", "a", "m")], [CaseFiles(name, name) for name in "uvw"])
+    asked = []
+
+    def labels_of(case):
+        asked.append(case.name)
+        return np.zeros(case.image.shape, np.uint8), case.name == "w"
+
+    made.draw_pseudo_labelled(4, labels_of)
+    assert asked.count("w") == 4
+    made.draw_pseudo_labelled(1, lambda case: (np.zeros(case.image.shape, np.uint8), False))
+
+
+def test_a_scan_takes_over_the_intensities_of_another_in_the_same_order():
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.normal(0, 1, (8, 8, 8)).astype(np.float32))
+    own = np.quantile(image.numpy(), np.linspace(0, 1, 65))
+    other = np.exp(own)
+    styled = [augment.take_style(rng, image, own, other) for _ in range(20)]
+    assert all((torch.diff(one.flatten()[image.flatten().argsort()]) >= -1e-5).all() for one in styled)
+    nearest = min(float((one - image.exp()).abs().mean()) for one in styled)
+    assert nearest < 0.1
+    assert len({float(one.mean()) for one in styled}) == 20, "by different parts"
+    torch.testing.assert_close(augment.take_style(rng, image, own, own), image, atol=1e-4, rtol=0)
+
+
+def test_labelled_blocks_take_styles_of_unlabelled_scans_only_where_there_are_any():
+    made = sampler({"style": 1.0, "augment": "none"})
+    made._fetch = lambda c: (
+        prepared(c.name) if c.mask else Prepared(c.name, np.full((32, 32, 32), 7, np.float16), None, ())
+    )
+    assert float(made.draw_labelled(2)[0].max()) > 2
+    made.set_cases([CaseFiles("a", "a", "m")], [])
+    assert float(made.draw_labelled(2)[0].max()) <= 1
