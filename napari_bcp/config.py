@@ -86,7 +86,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Steps of stage 1 at the least: a teacher that misses a structure would teach that it is not there."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of steps that mix images, at the start; the other steps show labelled blocks as they are."""
-    mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.5
+    mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of steps that mix images, at the end; in between it grows with time."""
     stage1_regions: bool = True
     """In stage 1, take the loss of both parts of a mixed image by themselves, or of the image as a whole."""
@@ -114,8 +114,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Keep the largest connected component of each class of a pseudo-label, or all of them."""
     map_components: Literal["largest", "all"] = "largest"
     """The same for the pseudo-labels that a reader sees; all keeps both of two kidneys."""
-    pseudo: Literal["crop", "case"] = "crop"
-    """Let the teacher label the blocks of each step (crop), or whole scans now and then, of which blocks are cut."""
+    pseudo: Literal["crop", "case"] = "case"
+    """Let the teacher label the blocks of each step (crop), or whole scans now and then (case)."""
     pseudo_every: Annotated[int, Field(ge=1), Field(json_schema_extra=_unit("steps"))] = 150
     """Steps after which a whole scan's pseudo-label is made anew when it is next used."""
     sure: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -179,7 +179,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     # -- the data ---------------------------------------------------------------------------------------------
     augment: Literal["auto", "strong", "light", "paper-la", "paper-acdc", "none"] = "auto"
     """How blocks are varied: auto chooses strong."""
-    style: Annotated[float, Field(ge=0, le=1)] = 0.0
+    style: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of labelled blocks that take over the distribution of intensities of an unlabelled scan."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of blocks that are centred on a structure, or on where labelled scans have one."""
@@ -210,6 +210,8 @@ _PAPER: dict[str, Any] = {
     "mixing": 1.0,
     "mixing_late": 1.0,
     "mean_loss": False,
+    "pseudo": "crop",
+    "style": 0.0,
     "teacher_mode": "train",
     "teacher_from_start": False,
     "joint_passes": False,

@@ -141,11 +141,13 @@ def train(
 def _taken(lock: FileLock, stop: Callable[[], bool]) -> bool:
     """Wait until nobody else trains the run: a process that was left may still save. False when stopped meanwhile."""
     deadline = time.monotonic() + _SAVING_S
-    while not stop():
+    while True:
         try:
             lock.acquire(timeout=0.2)
             return True
         except Timeout:
+            if stop():
+                return False
             if time.monotonic() > deadline:
                 run = os.path.basename(os.path.dirname(lock.lock_file))
                 raise TrainingError(f"Another process trains run {run}; wait for it, or begin a new run.") from None
@@ -153,7 +155,6 @@ def _taken(lock: FileLock, stop: Callable[[], bool]) -> bool:
             raise CheckpointError(
                 f"{lock.lock_file} cannot be written ({error.strerror or error}); give access, or begin a new run."
             ) from None
-    return False
 
 
 def _never() -> bool:

@@ -36,6 +36,7 @@ def run(cohort, source, tmp_path):
 
     def go(steps, folder="run", stop_at=None, resume=False, labelled=2, count=7, src=None, **settings):
         with_mask, without, _ = cohort(count, labelled)
+        settings = {"mixing_late": settings.get("mixing", 1.0), **settings}
         config = make_config("quick", {**SMALL, **settings})
         survey = Survey()
         for case in with_mask:
