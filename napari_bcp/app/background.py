@@ -28,6 +28,8 @@ class Background:
         self._lanes = {lane: ThreadPoolExecutor(1, thread_name_prefix=f"napari-bcp-{lane}") for lane in _LANES}
         self._done: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._unexpected = unexpected
+        self.closing = False
+        """Whether the window is gone: long work that can be given up should be."""
 
     def run(
         self,
@@ -66,6 +68,7 @@ class Background:
 
     def close(self) -> None:
         """Wait for what has been begun; of what waits, only what changes no file is dropped. Nothing comes back."""
+        self.closing = True
         for lane in ("read", "edit"):
             self._lanes[lane].shutdown(wait=True, cancel_futures=True)
         self._lanes["pool"].shutdown(wait=True)

@@ -234,6 +234,8 @@ class Cohort:
         def work() -> tuple[Records, list[str]]:
             refused = []
             for done, case in enumerate(cases):
+                if self._background.closing:
+                    break
                 self._background.later(shown(done))
                 assert case.map is not None  # noqa: S101 - chosen by its map
                 facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}

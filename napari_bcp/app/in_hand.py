@@ -39,6 +39,7 @@ class CaseInHand:
     def take(self, case: OpenCase | None) -> OpenCase | None:
         """Take another case in hand, or none; return the former one."""
         former, self.case, self._told_problem = self.case, case, ""
+        self.slide.forget()
         return former
 
     def to_edit(self) -> OpenCase | None:

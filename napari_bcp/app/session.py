@@ -19,7 +19,7 @@ from napari_bcp.app.opened import OpenCase, load_case, read_map, read_pseudo
 from napari_bcp.app.telling import Message, Progress, Telling
 from napari_bcp.app.training import Trainer, TrainingState
 from napari_bcp.app.wording import counted
-from napari_bcp.errors import ScanError
+from napari_bcp.errors import PoolError, ScanError
 from napari_bcp.pool import Pool
 from napari_bcp.pool.sample import open_sample
 from napari_bcp.review.report import make_report
@@ -184,7 +184,9 @@ class Session:
         self._leave_current(self._let_go)
 
     def _reading(self, done: int, total: int, _name: str) -> None:
-        """Show how far reading is; called from another thread."""
+        """Show how far reading is; called from another thread. Gives up a pool that nobody waits for any more."""
+        if self._background.closing:
+            raise PoolError("The window was closed while scans were read; nothing was kept of it.")
         self._background.later(lambda: self._telling.show_progress("reading scans", done, total))
 
     def _change_pool(self, task: str, make: Callable[[], Pool]) -> None:

@@ -45,6 +45,10 @@ class BorderSlide:
         if not self.moving:
             self._go_on()
 
+    def forget(self) -> None:
+        """Let go of the case whose border was moved last, and of its arrays."""
+        self._known = None
+
     def when_still(self, then: Callable[[], None]) -> None:
         """Do what needs the last level to be an edit already, or the last preview to be shown."""
         if self.moving:

@@ -1,6 +1,7 @@
 """The session on a real pool: cases are opened, judged and changed, and the training hears of it."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from made_maps import made_map
 from napari_bcp.app.session import Session
 from napari_bcp.errors import StateError
 from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
-from napari_bcp.pool import Pool
+from napari_bcp.pool import Pool, intake
 from napari_bcp.pool.drafts import Draft
+from napari_bcp.pool.store import TABLE
 from napari_bcp.scans import display_arrays, from_display, read_mask
 from napari_bcp.worker.messages import Ended
 
@@ -562,3 +564,23 @@ def test_arrays_on_screen_are_the_scan_in_display_order(opened, truth):
     case = opened("phantom_001")
     shown, _ = display_arrays(truth("phantom_001"), case._grid)
     np.testing.assert_array_equal(shown, case.labels)
+
+
+def test_closing_gives_up_a_pool_that_is_being_made(session, phantom_cohort, tmp_path, monkeypatch):
+    """A window that is gone must not go on reading three thousand scans."""
+    read, begun, go_on = intake.read_grid, threading.Event(), threading.Event()
+
+    def slowly(path):
+        begun.set()
+        go_on.wait(30)
+        return read(path)
+
+    monkeypatch.setattr(intake, "read_grid", slowly)
+    root = tmp_path / "pool"
+    session.new_pool(root, phantom_cohort / "images", phantom_cohort / "labels", None)
+    assert begun.wait(30)
+    threading.Timer(0.3, go_on.set).start()
+    session.close()
+    assert not (root / TABLE).exists()
+    with Pool.create(root, phantom_cohort / "images") as pool:
+        assert len(pool.cases()) == 8

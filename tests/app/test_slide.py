@@ -1,6 +1,8 @@
 """A border that follows a slider, worked out on another thread."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -135,3 +137,14 @@ def test_a_failure_is_told_and_the_next_level_is_shown(slide, case):
     slide.move(case, 1, 60, final=False)
     slide.rest()
     assert case.width() == 10
+
+
+def test_a_case_that_was_left_is_let_go(slide):
+    case = Case()
+    slide.move(case, 1, 60, final=True)
+    slide.rest()
+    gone = weakref.ref(case)
+    slide.forget()
+    del case
+    gc.collect()
+    assert gone() is None
