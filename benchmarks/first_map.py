@@ -53,7 +53,7 @@ def measure(pool: Path) -> dict[str, float | None]:
     def wait(condition: Callable[[], bool]) -> None:
         while not condition():
             session.pump()
-            time.sleep(0.01)
+            time.sleep(0.01)  # the window pumps by a timer, about as often
 
     started = time.monotonic()
     session.open_pool(pool)

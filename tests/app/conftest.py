@@ -1,6 +1,7 @@
 """Pools and windows for the tests of the app."""
 
 import pytest
+from edits_by_hand import new_edits
 
 import napari_bcp
 from napari_bcp.app import application
@@ -94,3 +95,15 @@ def quiet(phantom_pool, pumped):
     pumped(made, lambda: made.pool is not None and bool(made.proposals))
     yield made, trainers[0]
     made.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a journal will be."""
+    return tmp_path / "drafts" / "a.journal"
+
+
+@pytest.fixture
+def edits(path):
+    """Edits of a small array, without a draft yet."""
+    return new_edits(path)

@@ -1,7 +1,9 @@
-"""The mouse on napari's canvas, as a hand moves it."""
+"""The mouse on napari's canvas and on widgets, as a hand moves it."""
 
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 
 def stroke(viewer, first, last, steps=6):
@@ -26,3 +28,20 @@ def stroke(viewer, first, last, steps=6):
 def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
     """Press a key with the canvas having the focus."""
     QTest.keyClick(viewer.window._qt_viewer.canvas.native, key, modifier)
+
+
+def roll(widget, angle=-120):
+    """Turn the wheel over the middle of `widget`, by one notch towards the hand; return the event."""
+    place = QPointF(widget.rect().center())
+    wheel = QWheelEvent(
+        place,
+        QPointF(widget.mapToGlobal(place.toPoint())),
+        QPoint(),
+        QPoint(0, angle),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(widget, wheel)
+    return wheel

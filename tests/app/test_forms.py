@@ -1,9 +1,9 @@
 """The form of all settings, typed into as a reader does."""
 
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QLineEdit
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit
+from strokes import roll
 
 from napari_bcp.app.forms import SettingsForm, text_of
 from napari_bcp.config import PRESETS, make_config, settings_table
@@ -190,20 +190,9 @@ def test_the_wheel_scrolls_past_a_choice_that_is_not_in_use(form, qtbot):
     qtbot.waitUntil(form.isActiveWindow)
     box = form._rows["loss"].editor
     form._search.setFocus()
-    place = QPointF(box.rect().center())
-    wheel = QWheelEvent(
-        place,
-        QPointF(box.mapToGlobal(box.rect().center())),
-        QPoint(),
-        QPoint(0, -120),
-        Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier,
-        Qt.ScrollPhase.NoScrollPhase,
-        False,
-    )
-    QApplication.sendEvent(box, wheel)
+    roll(box)
     assert form.values() == {}
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
-    QApplication.sendEvent(box, wheel)
+    roll(box)
     assert list(form.values()) == ["loss"]

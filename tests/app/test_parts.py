@@ -2,9 +2,10 @@
 
 import pytest
 from napari.qt import get_stylesheet
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QImage, QWheelEvent
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QLineEdit, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from strokes import roll
 
 from napari_bcp.app.parts import MessageLine, Note, Question, button
 from napari_bcp.app.plots import Line, Plot, save_picture
@@ -320,18 +321,7 @@ def test_the_wheel_scrolls_the_panel_and_not_the_plot(plot):
     made.show_lines([Line("", DARK.blue, [0, 10], [0, 10])])
     QApplication.processEvents()
     before = axis(made, "bottom").range
-    centre = QPointF(made._plot.rect().center())
-    wheel = QWheelEvent(
-        centre,
-        made._plot.mapToGlobal(centre),
-        QPoint(),
-        QPoint(0, 120),
-        Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier,
-        Qt.ScrollPhase.NoScrollPhase,
-        False,
-    )
-    QApplication.sendEvent(made._plot.viewport(), wheel)
+    wheel = roll(made._plot.viewport(), 120)
     QApplication.processEvents()
     assert axis(made, "bottom").range == before
     assert not wheel.isAccepted()

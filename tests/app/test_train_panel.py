@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 from psygnal import Signal
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QGuiApplication, QWheelEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
+from strokes import roll
 
 from napari_bcp.app.panels import train
 from napari_bcp.app.panels.train import TrainPanel
@@ -182,21 +182,11 @@ def test_a_pool_is_offered_the_preset_of_its_last_run(panel, session):
     assert panel._preset.currentText() == "quality", "what it does not know it does not offer"
 
 
-def test_the_wheel_scrolls_past_preset_and_minutes(panel, qtbot):
+def test_the_wheel_scrolls_past_preset_and_minutes(panel):
     for widget in (panel._preset, panel._minutes):
-        before, place = (panel._preset.currentText(), panel._minutes.value()), QPointF(5, 5)
-        wheel = QWheelEvent(
-            place,
-            QPointF(widget.mapToGlobal(place.toPoint())),
-            QPoint(),
-            QPoint(0, -120),
-            Qt.MouseButton.NoButton,
-            Qt.KeyboardModifier.NoModifier,
-            Qt.ScrollPhase.NoScrollPhase,
-            False,
-        )
+        before = panel._preset.currentText(), panel._minutes.value()
         panel.setFocus()
-        QApplication.sendEvent(widget, wheel)
+        roll(widget)
         assert (panel._preset.currentText(), panel._minutes.value()) == before
 
 
