@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from napari_bcp.pool.edit_records import Box, History, Record, bounding_box, dif
 from napari_bcp.review.effort import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Atom = tuple[tuple[Any, ...], "NDArray[np.bool_] | None", "ArrayLike", "ArrayLike"]
 """One stamp of a stroke: box (slices, or arrays of indices), mask in the box or None for all of it, old values, new."""
+
+StrokeRule = Callable[[Box, "NDArray[np.uint8]", "NDArray[np.uint8]"], "tuple[Box, NDArray[np.uint8]]"]
+"""Gets the box of a stroke, what was in it and what the stroke makes of it; returns a box and new labels for it."""
 
 _UNDO: Final = "undo"
 _REDO: Final = "redo"
@@ -145,11 +149,14 @@ class Edits:
                 self.base = labels
         return self._told(change.record)
 
-    def record_stroke(self, atoms: Sequence[Atom], operation: str = "paint") -> Box | None:
+    def record_stroke(
+        self, atoms: Sequence[Atom], operation: str = "paint", rule: StrokeRule | None = None
+    ) -> Box | None:
         """Take in what a tool paints, as one edit; return its box, None if it changes nothing.
 
         atoms : the stamps of one drag in their order; they may overlap. The array may show them already, or not yet:
             napari tells of a drag after it and of a fill before it.
+        rule : makes something else of the stroke
         """
         places = [(_indices(box, self.array.shape), mask, old, new) for box, mask, old, new in atoms]
         if not places:
@@ -167,6 +174,10 @@ class Edits:
             after = before.copy()
             for place, mask, _, new in stamps:
                 _write(after, place, mask, new)
+            if rule is not None:
+                self.array[box] = before
+                box, after = rule(box, before, after)
+                before, start = self.array[box].copy(), [part.start for part in box]
             record = _within_whole(difference(operation, before, after), start)
             self.array[box] = after
             if record is not None:

@@ -27,6 +27,21 @@ def atom_of(stamp: Any) -> Atom:
     return indices, None, old, new
 
 
+def first_box(atoms: Sequence[Atom]) -> tuple[slice, ...]:
+    """Return the box of a stroke's first stamp, a slice an axis."""
+    place = atoms[0][0]
+    return tuple(part if isinstance(part, slice) else slice(int(np.min(part)), int(np.max(part)) + 1) for part in place)
+
+
+def is_drawn(labels: NDArray[np.uint8], atoms: Sequence[Atom]) -> bool:
+    """Return whether `labels` show a stroke already: of a drag napari tells afterwards, of a script's stroke before."""
+    if not atoms:
+        return False
+    place, mask, _, new = atoms[-1]
+    region = labels[place] if mask is None else labels[place][mask]
+    return bool(np.all(region == new))
+
+
 def from_clear(colour: str) -> Colormap:
     """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))

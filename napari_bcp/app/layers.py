@@ -10,7 +10,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from napari_bcp.app.layer_data import atom_of, differences, from_clear, outline
+from napari_bcp.app.brushes import Brush, stroke_rule
+from napari_bcp.app.layer_data import atom_of, differences, first_box, from_clear, is_drawn, outline
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
@@ -61,6 +62,7 @@ class CaseLayers:
         self._overlay: Overlay = "map"
         self._opacity = 0.4
         self._filled = False
+        self._brush: Brush = "plain"
         self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
         self._view = View(viewer)
         self._setting = False  # whether a layer is being changed from here, not by the user
@@ -93,7 +95,7 @@ class CaseLayers:
         if self.closed:
             return
         del _canvases[id(self._session)]
-        self._session.painting = _never
+        self._session.painting = bool
         self._follow_edits(None)
         self._take_away()
         self._case = None
@@ -165,6 +167,19 @@ class CaseLayers:
         if labels is not None:
             labels.contour = 0 if self._filled or not flat else 1
             labels.opacity = _FILLED if self._filled and flat else 1.0
+
+    @property
+    def brush(self) -> Brush:
+        """What strokes of the brush and the eraser do."""
+        return self._brush
+
+    def take_brush(self, brush: Brush) -> None:
+        """Let strokes paint all they cover, only where map or grey values agree, or draw the border to them."""
+        self._brush = brush
+        labels = self._own.get("labels")
+        if labels is not None and labels.editable and labels.mode not in ("paint", "erase"):
+            labels.mode = "paint"
+        self.changed.emit()
 
     def set_contrast(self, low: float, high: float) -> None:
         """Show the scan's values from `low` (black) to `high` (white)."""
@@ -353,39 +368,25 @@ class CaseLayers:
 
     def _ask_for_map(self) -> None:
         """Read the map of the chosen class, and the uncertainty, without holding the screen up."""
-        value = self._chosen
-        if self._case is None or self._case.map is None or not value:
+        value = self._chosen if self._case is not None and self._case.map is not None else 0
+        if not value:
             return
         self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
-        self._session.ask_current(lambda case: case.uncertainty(), self._place_uncertainty)
+        self._session.ask_current(
+            lambda case: case.uncertainty(),
+            lambda found: self._place_over("uncertainty", "uncertainty", found, "#fff04d"),
+        )
 
     def _place_map(self, value: int, probability: NDArray[np.uint8]) -> None:
         if self._case is None or value != self._chosen:
             return  # another class has been chosen meanwhile
-        name, colour = next(
-            ((one.name, one.colour) for one in self._case.classes if one.value == value),
-            (f"class {value}", default_colour(value)),
-        )
-        self._place(
-            "map",
-            f"map: {name}",
-            probability,
-            colormap=from_clear(colour),
-            contrast_limits=(0, 255),
-            visible=self._overlay == "map",
-            opacity=self._opacity,
-        )
+        named = {one.value: (one.name, one.colour) for one in self._case.classes}
+        name, colour = named.get(value, (f"class {value}", default_colour(value)))
+        self._place_over("map", f"map: {name}", probability, colour)
 
-    def _place_uncertainty(self, uncertainty: NDArray[np.uint8]) -> None:
-        self._place(
-            "uncertainty",
-            "uncertainty",
-            uncertainty,
-            colormap=from_clear("#fff04d"),
-            contrast_limits=(0, 255),
-            visible=self._overlay == "uncertainty",
-            opacity=self._opacity,
-        )
+    def _place_over(self, role: Overlay, name: str, data: NDArray[np.uint8], colour: str) -> None:
+        shown = {"visible": self._overlay == role, "opacity": self._opacity}
+        self._place(role, name, data, colormap=from_clear(colour), contrast_limits=(0, 255), **shown)
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
         colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"}
@@ -484,9 +485,15 @@ class CaseLayers:
         labels = self._own.get("labels")
         if self._edits is None or labels is None:
             return
-        self._taking_stroke = True
+        atoms, rule = [atom_of(one) for one in event.value], None
+        if labels.mode in ("paint", "erase") and self._case is not None and is_drawn(self._case.labels, atoms):
+            rule = stroke_rule(self._case, self._brush, self._chosen, labels.mode == "paint", first_box(atoms))
+        name = "scribble" if rule is not None and self._brush == "smart" else str(labels.mode)
+        self._taking_stroke = rule is None
         try:
-            self._edits.record_stroke([atom_of(one) for one in event.value], operation=str(labels.mode))
+            self._edits.record_stroke(atoms, operation=name, rule=rule)
+            if rule is not None:  # also where nothing is left of the stroke
+                labels.refresh(thumbnail=False, highlight=False, extent=False)
         finally:
             self._taking_stroke = False
             labels._undo_history.clear()  # noqa: SLF001 (the public way, editable = False, would end the tool)
@@ -588,7 +595,3 @@ class CaseLayers:
 
     def _values(self) -> list[int]:
         return [] if self._case is None else [one.value for one in self._case.classes]
-
-
-def _never() -> bool:
-    return False

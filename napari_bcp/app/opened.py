@@ -83,6 +83,7 @@ class OpenCase:
         self.edits = Edits(labels, self._make_draft, draft)
         self.centre = _centre(labels)
         self._facts = self._facts_of(case, source) if draft is None else draft.facts
+        self._probable: tuple[MapFile, int, NDArray[np.uint8]] | None = None  # of the class that was asked for last
         self._borders: dict[str, tuple[int, int]] = {}  # of moved borders, by name of edit: class, level
 
     @property
@@ -114,10 +115,16 @@ class OpenCase:
     # -- what the map says ------------------------------------------------------------------------------------
 
     def probability(self, value: int) -> NDArray[np.uint8]:
-        """Return the probability of a class, 0 to 255; zeros where the map has no such class."""
-        if self.map is None or value not in self.map.classes:
+        """Return the probability of a class, 0 to 255, not to be written to; zeros where the map has no such class."""
+        map_, known = self.map, self._probable
+        if map_ is None or value not in map_.classes:
             return np.zeros(self.labels.shape, np.uint8)
-        shown, _ = display_arrays(self.map.read(value), self._grid)
+        if known is None or known[:2] != (map_, value):
+            known = self._probable = map_, value, self._read(map_, value)
+        return known[2]
+
+    def _read(self, map_: MapFile, value: int) -> NDArray[np.uint8]:
+        shown, _ = display_arrays(map_.read(value), self._grid)
         return np.ascontiguousarray(shown)
 
     def uncertainty(self) -> NDArray[np.uint8]:
@@ -143,9 +150,10 @@ class OpenCase:
 
     def _everything(self) -> NDArray[np.uint8] | None:
         """Return the map of all classes (classes, z, y, x); None without one, or where it would fill the memory."""
-        if self.map is None or self.labels.size * len(self.map.classes) > _MOST_BYTES:
+        map_ = self.map
+        if map_ is None or self.labels.size * len(map_.classes) > _MOST_BYTES:
             return None
-        return np.stack([self.probability(value) for value in self.map.classes])
+        return np.stack([self._read(map_, value) for value in map_.classes])
 
     # -- operations: new labels from a copy of those on screen, on any thread ---------------------------------
 

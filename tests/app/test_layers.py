@@ -224,6 +224,54 @@ def test_a_stroke_of_the_mouse_is_one_edit_and_control_z_takes_it_back(shown, se
     np.testing.assert_array_equal(session.current.labels, after)
 
 
+def drag(labels, place):
+    """Paint as a hand does: napari tells of it once the button is let go."""
+    with labels.block_history():
+        labels.paint(place, 1)
+
+
+@pytest.mark.parametrize("brush", ["map", "grey", "smart"])
+def test_a_brush_that_knows_the_case_makes_one_edit_of_its_own_of_a_stroke(canvas, viewer, session, brush):
+    labels, case = viewer.layers["labels"], session.current
+    before = case.labels.copy()
+    labels.mode, labels.brush_size = "paint", 5
+    canvas.take_brush("plain")
+    drag(labels, (12, 24, 14))
+    plain = case.labels.copy()
+    canvas.undo()
+    np.testing.assert_array_equal(case.labels, before)
+    canvas.take_brush(brush)
+    drag(labels, (12, 24, 14))
+    assert case.edits.operations == (
+        ("scribble" if brush == "smart" else "paint",) if np.any(case.labels != before) else ()
+    )
+    if brush != "smart":
+        assert np.all((case.labels == plain) | (case.labels == before))
+    else:
+        np.testing.assert_array_equal(case.labels[plain != before], 1)
+    canvas.undo()
+    np.testing.assert_array_equal(case.labels, before)
+
+
+def test_a_brush_that_keeps_to_the_map_leaves_no_paint_where_the_map_has_nothing(canvas, viewer, session):
+    labels, case = viewer.layers["labels"], session.current
+    case.probability = lambda _: np.zeros(SHAPE, np.uint8)
+    canvas.take_brush("map")
+    drag(labels, (12, 3, 3))
+    np.testing.assert_array_equal(case.labels, case.proposal)
+    assert not case.edits.operations
+
+
+def test_taking_a_brush_takes_up_the_brush(canvas, viewer):
+    labels = viewer.layers["labels"]
+    labels.mode = "pan_zoom"
+    canvas.take_brush("smart")
+    assert (labels.mode, canvas.brush) == ("paint", "smart")
+    labels.mode = "erase"
+    canvas.take_brush("grey")
+    assert labels.mode == "erase"
+
+
 def test_napari_keeps_no_history_beside_the_edits(canvas, viewer):
     labels = viewer.layers["labels"]
     for place in range(5):

@@ -732,6 +732,14 @@ def test_no_key_of_the_panel_is_one_of_naparis(shown):
     assert not set(own) & taken
 
 
+def test_the_brushes_are_chosen_by_button_and_by_key(panel, qtbot):
+    qtbot.mouseClick(panel._brush.buttons["Smart"], Qt.MouseButton.LeftButton)
+    assert panel.layers.brush == "smart"
+    panel._next_brush()
+    assert panel.layers.brush == "plain"
+    assert panel._brush.buttons["Plain"].isChecked()
+
+
 def test_every_key_is_written_where_its_action_is(panel):
     tips = " ".join(
         one.toolTip()
@@ -740,6 +748,7 @@ def test_every_key_is_written_where_its_action_is(panel):
             *panel._clean_ups.values(),
             *panel._overlay.buttons.values(),
             *panel._look.buttons.values(),
+            *panel._brush.buttons.values(),
             *panel._plane.buttons.values(),
         )
     )

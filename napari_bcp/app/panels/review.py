@@ -51,6 +51,7 @@ KEYS: Final = {
     "keep_largest": ("Ctrl+K",),
     "interpolate": ("Ctrl+I",),
     "overlay": ("Ctrl+Space",),
+    "brush": ("Ctrl+Shift+B",),
     "axial": ("Ctrl+1",),
     "coronal": ("Ctrl+2",),
     "sagittal": ("Ctrl+3",),
@@ -63,6 +64,18 @@ CLEAN_UPS: Final = (
     ("smooth", "Smooth", "Smooth the surface of the chosen class; its volume stays"),
     ("keep_largest", "Largest only", "Keep the largest connected part of the chosen class"),
     ("interpolate", "Interpolate", "Fill the slices between those that have the chosen class, along the shown axis"),
+)
+BRUSHES: Final = (
+    ("Plain", "Brush and eraser paint all they cover (Ctrl+Shift+B: the next of the four)"),
+    (
+        "Map",
+        "They paint only where the class's map has a tenth or more, and erase only where it has nine tenths or less",
+    ),
+    ("Grey", "They keep to grey values like those where the stroke begins"),
+    (
+        "Smart",
+        "Scribble with the brush inside, or with the eraser outside: the border follows, in the slices around too",
+    ),
 )
 _OVERLAYS: Final = ("Map", "Uncertainty", "Nothing")
 _USUAL_PERCENT: Final = 50
@@ -167,6 +180,8 @@ class ReviewPanel(QWidget):
             ]
         )
         self._look.chosen.connect(lambda name: self.layers.set_filled(name == "Area"))
+        self._brush = Segments(BRUSHES)
+        self._brush.chosen.connect(lambda name: self.layers.take_brush(name.lower()))
         self._opacity = QSlider(Qt.Orientation.Horizontal)
         self._opacity.setRange(0, 100)
         self._opacity.setToolTip("How strongly the map covers the scan")
@@ -225,6 +240,7 @@ class ReviewPanel(QWidget):
         for name, buttons in presses.items():
             self._shortcut(name, _presser(buttons))
         self._shortcut("overlay", self._next_overlay)
+        self._shortcut("brush", self._next_brush)
         self._shortcut("outline", lambda: self.layers.set_filled(not self.layers.filled))
 
     def _shortcut(self, name: str, slot: Callable[[], object]) -> None:
@@ -248,6 +264,7 @@ class ReviewPanel(QWidget):
                 ("Overlay", self._overlay),
                 ("Opacity", holding(row_of((self._opacity, 1), self._stamp))),
                 ("Border", self._border),
+                ("Brush", self._brush),
             )
         ):
             grid.addWidget(QLabel(title), line, 0)
@@ -399,6 +416,7 @@ class ReviewPanel(QWidget):
             self._classes.setCurrentIndex(place)
             self._border.show_value(self._percents.get(layers.chosen, _USUAL_PERCENT))
         self._overlay.show_choice(layers.overlay.capitalize())
+        self._brush.show_choice(layers.brush.capitalize())
         self._look.show_choice("Area" if layers.filled else "Outline")
         self._opacity.blockSignals(True)
         self._opacity.setValue(round(100 * layers.opacity))
@@ -499,6 +517,11 @@ class ReviewPanel(QWidget):
         if self._overlay.isEnabled():
             place = _OVERLAYS.index(self.layers.overlay.capitalize())
             self._overlay.buttons[_OVERLAYS[(place + 1) % len(_OVERLAYS)]].click()
+
+    def _next_brush(self) -> None:
+        names = [name for name, _ in BRUSHES]
+        place = names.index(self.layers.brush.capitalize())
+        self._brush.buttons[names[(place + 1) % len(names)]].click()
 
     def _do_revert(self) -> None:
         if self._can_edit():
