@@ -94,9 +94,9 @@ def mend(way: str, opened: OpenCase, value: int, right: NDArray, asked: argparse
     there = trace[-1] >= asked.dice
     return {
         "strokes": len(trace) - 1 if there else asked.most + 1,
-        "reached": there,
-        "mm": round(drawn),
-        "dice": [round(trace[min(n, len(trace) - 1)], 4) for n in AFTER],
+        "reached": bool(there),
+        "mm": round(float(drawn)),
+        "dice": [round(float(trace[min(n, len(trace) - 1)]), 4) for n in AFTER],
     }
 
 

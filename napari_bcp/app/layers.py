@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Overlay = Literal["map", "uncertainty", "nothing"]
 
+_CHANGES: Final = {"index": [0, 1, 2], "name": ["as before", "added", "removed"]}
 _FILLED: Final = 0.5  # opacity of labels that are drawn as areas
 _JUDGED: Final = ("accepting", "rejecting", "reopening")
 
@@ -49,9 +50,8 @@ class CaseLayers:
     """The labels, or what can be undone, have changed."""
 
     def __init__(self, session: Session, viewer: Any) -> None:
-        former = _canvases.get(id(session))
-        if former is not None:
-            former.close()
+        if id(session) in _canvases:
+            _canvases[id(session)].close()
         _canvases[id(session)] = self
         self._session = session
         self._viewer = viewer
@@ -64,9 +64,10 @@ class CaseLayers:
         self._filled = False
         self._brush: Brush = "plain"
         self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
-        self._view = View(viewer)
+        self.view = View(viewer)
         self._setting = False  # whether a layer is being changed from here, not by the user
-        self._taking_stroke = False
+        self._painted: Any = None  # the layer whose stroke is being taken in
+        self.others: Callable[[], list[Any]] = list  # layers in other views that paint in the same labels
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
         self._island: Island | None = None  # the one that is shown until another is
         self._stay: int | None = None  # the slice to go back to from an island that is only looked at in passing
@@ -74,6 +75,11 @@ class CaseLayers:
         for signal, method in self._signals():
             signal.connect(method)
         self._open()
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The layers by the part they play."""
+        return self._own
 
     @property
     def closed(self) -> bool:
@@ -115,10 +121,9 @@ class CaseLayers:
         if self._case is None or value == self._chosen or value not in self._values():
             return
         self._chosen = value
-        labels = self._own.get("labels")
-        if labels is not None and labels.selected_label != value:
+        if "labels" in self._own:
             with self._quietly():
-                labels.selected_label = value
+                self._own["labels"].selected_label = value
         self._ask_for_map()
         self.changed.emit()
 
@@ -158,11 +163,11 @@ class CaseLayers:
     def set_filled(self, filled: bool) -> None:
         """Draw labels as areas, or as outlines."""
         self._filled = filled
-        self._outline(flat=self._view.flat)
+        self._outline(flat=self.view.flat)
         self.changed.emit()
 
     def _outline(self, flat: bool) -> None:
-        """Draw outlines where they are wanted, and can be: in 3-D napari draws areas alone."""
+        # napari draws areas alone in 3-D
         labels = self._own.get("labels")
         if labels is not None:
             labels.contour = 0 if self._filled or not flat else 1
@@ -189,23 +194,23 @@ class CaseLayers:
     @property
     def plane(self) -> Plane | None:
         """The plane that is shown, or None for an order of axes that is none of them."""
-        return self._view.plane
+        return self.view.plane
 
     @property
     def axis(self) -> int:
         """Axis of the display arrays (z, y, x) that the shown plane is cut across; in 3-D that of the last plane."""
-        return self._view.axis
+        return self.view.axis
 
     def set_plane(self, plane: Plane) -> None:
         """Show the case in `plane`, at the voxel where it is."""
         if plane == "3-D":
             self._outline(flat=False)  # before it is shown: napari complains of an outline in 3-D
-        self._view.show_plane(plane)
+        self.view.show_plane(plane)
 
     def go_to_slice(self, axis: int, index: int) -> None:
         """Show slice `index` across `axis` (z, y, x) of the case."""
         if self._case is not None:
-            self._view.go_to_slice(axis, index)
+            self.view.go_to_slice(axis, index)
 
     # -- island and changes -----------------------------------------------------------------------------------
 
@@ -213,13 +218,13 @@ class CaseLayers:
         """Show where `island` lies, outlined; None takes the outline away."""
         self._island, self._stay = island, None
         if island is not None and self._case is not None:
-            self._view.look_around(island.centre, first=False)
+            self.view.look_around(island.centre, first=False)
         self._outline_island(island)
 
     def peek_at_island(self, island: Island | None) -> None:
         """Show `island` in passing; None goes back to the slice and to the island that were shown before."""
         if island is not None:
-            self._stay = self._view.index if self._stay is None else self._stay
+            self._stay = self.view.index if self._stay is None else self._stay
             self.go_to_slice(self.axis, island.centre[self.axis])
             self._outline_island(island)
         elif self._stay is not None:
@@ -229,8 +234,7 @@ class CaseLayers:
 
     def _outline_island(self, island: Island | None) -> None:
         if island is None or self._case is None:
-            self._drop("island")
-            return
+            return self._drop("island")
         around, start = outline(island, self._case.labels.shape, self.axis)
         self._place(
             "island",
@@ -273,12 +277,12 @@ class CaseLayers:
         return self._case is not None and self._case.editable and self._session.busy not in _JUDGED
 
     def _is_painting(self) -> bool:
-        labels = self._own.get("labels")  # while a stroke goes on, napari holds its history open
-        return labels is not None and bool(labels._block_history)  # noqa: SLF001 (napari has no public word for it)
+        # while a stroke goes on, napari holds its history open
+        return any(getattr(one, "_block_history", False) for one in (*self.others(), self._own.get("labels")))
 
     def _show_box(self, box: Box | None) -> None:
         """Move the slider to what has changed, unless it can be seen already."""
-        if box is not None and not self._view.in_sight(box):
+        if box is not None and not self.view.in_sight(box):
             middle = box[self.axis]
             self.go_to_slice(self.axis, (middle.start + middle.stop - 1) // 2)
 
@@ -310,8 +314,8 @@ class CaseLayers:
             self._place("labels", "labels", case.labels, **class_options(case.classes), **source)
         self._follow_edits(case.edits)
         self._set_editable()
-        self._view.spacing = case.spacing_zyx
-        self._view.look_around(case.centre, first=former is None)
+        self.view.spacing = case.spacing_zyx
+        self.view.look_around(case.centre, first=former is None)
         self._ask_for_map()
         self.changed.emit()
 
@@ -349,10 +353,10 @@ class CaseLayers:
     def _show_edit(self, box: Box) -> None:
         """Show what has changed in the labels; a stroke is on the screen already."""
         labels = self._own.get("labels")
-        if labels is not None and not self._taking_stroke and self._view.in_sight(box):
+        if labels is not None and labels is not self._painted and self.view.in_sight(box):
             labels.refresh(thumbnail=False, highlight=False, extent=False)
-        if "changes" in self._own and self._case is not None:
-            layer = self._own["changes"]
+        layer = self._own.get("changes")
+        if layer is not None and self._case is not None:
             layer.data[box] = differences(self._case.labels[box], self._case.proposal[box])
             layer.refresh(thumbnail=False, highlight=False, extent=False)
         self.edited.emit()
@@ -390,8 +394,7 @@ class CaseLayers:
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
         colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"}
-        features = {"index": [0, 1, 2], "name": ["as before", "added", "removed"]}
-        self._place("changes", "changes", changes, colormap=colours, features=features, opacity=0.9)
+        self._place("changes", "changes", changes, colormap=colours, features=_CHANGES, opacity=0.9)
         self.changed.emit()
 
     # -- layers -----------------------------------------------------------------------------------------------
@@ -447,7 +450,7 @@ class CaseLayers:
         self.set_filled(self._filled)
         labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
         labels.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
-        labels.events.paint.connect(self._take_stroke)
+        labels.events.paint.connect(self.take_stroke)
         labels.events.selected_label.connect(self._class_by_hand)
         labels.events.data.connect(self._data_by_hand)
         labels.events.mode.connect(self._tool_by_hand)
@@ -480,22 +483,22 @@ class CaseLayers:
 
     # -- what the user does with the layers -------------------------------------------------------------------
 
-    def _take_stroke(self, event: Any) -> None:
+    def take_stroke(self, event: Any) -> None:
         """Hand what napari has painted over as one edit; napari's own undo is not needed then, and takes memory."""
-        labels = self._own.get("labels")
-        if self._edits is None or labels is None:
+        labels = event.source
+        if self._edits is None:
             return
         atoms, rule = [atom_of(one) for one in event.value], None
         if labels.mode in ("paint", "erase") and self._case is not None and is_drawn(self._case.labels, atoms):
             rule = stroke_rule(self._case, self._brush, self._chosen, labels.mode == "paint", first_box(atoms))
-        name = "scribble" if rule is not None and self._brush == "smart" else str(labels.mode)
-        self._taking_stroke = rule is None
+        name = str(labels.mode) if rule is None or self._brush != "smart" else "scribble"
+        self._painted = labels if rule is None else None
         try:
             self._edits.record_stroke(atoms, operation=name, rule=rule)
             if rule is not None:  # also where nothing is left of the stroke
                 labels.refresh(thumbnail=False, highlight=False, extent=False)
         finally:
-            self._taking_stroke = False
+            self._painted = None
             labels._undo_history.clear()  # noqa: SLF001 (the public way, editable = False, would end the tool)
 
     def _class_by_hand(self) -> None:
@@ -560,7 +563,7 @@ class CaseLayers:
 
     def _clear_the_view(self) -> None:
         """In 3-D show the labels alone: scan and maps are blocks that hide them."""
-        in_3d = not self._view.flat
+        in_3d = not self.view.flat
         if in_3d and not self._hidden:
             self._hidden = [
                 layer for role, layer in self._own.items() if role in ("scan", "map", "uncertainty") and layer.visible
@@ -578,7 +581,7 @@ class CaseLayers:
         if labels is None or self._case is None or self._setting or not labels.editable:
             return
         size = self._case.labels.shape[self.axis]
-        outside = self._view.flat and not 0 <= self._view.index < size
+        outside = self.view.flat and not 0 <= self.view.index < size
         with self._quietly():
             if outside:
                 labels.mode = "pan_zoom"

@@ -92,9 +92,14 @@ class View:
 
     @property
     def _camera(self) -> Any:
-        return getattr(self._viewer, "scene", self._viewer).camera  # napari before 0.9 has it at the viewer itself
+        return camera_of(self._viewer)
 
     @property
     def _first_axis(self) -> int:
         """Which of the viewer's axes is z: layers with more axes come before it."""
         return max(0, int(self._viewer.dims.ndim) - 3)
+
+
+def camera_of(viewer: Any) -> Any:
+    """Return a viewer's camera."""
+    return getattr(viewer, "scene", viewer).camera  # napari before 0.9 has it at the viewer itself

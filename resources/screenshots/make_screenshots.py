@@ -105,6 +105,9 @@ def main() -> None:
         one.shoot("cases", CASES)
         one.shoot("review", REVIEW, settle_ms=2500)
         layers = one.panels.review.layers
+        one.panels.review.show_planes(True)
+        one.shoot("review-planes", settle_ms=2500)
+        one.panels.review.show_planes(False)
         layers.show_overlay("uncertainty")
         layers.set_plane("coronal")
         one.shoot("review-uncertainty", settle_ms=1500)

@@ -7,8 +7,12 @@ from qtpy.QtWidgets import QApplication
 
 
 def stroke(viewer, first, last, steps=6):
+    """Draw on a viewer's canvas, as `draw`."""
+    draw(viewer.window._qt_viewer.canvas.native, first, last, steps)
+
+
+def draw(canvas, first, last, steps=6):
     """Draw with the left button from `first` to `last`, each as shares of the canvas's width and height."""
-    canvas = viewer.window._qt_viewer.canvas.native
     size = canvas.size()
     places = [
         QPoint(

@@ -200,7 +200,7 @@ def test_a_users_layer_with_time_leaves_planes_and_slices_where_they_belong(canv
     assert viewer.dims.order == (0, 3, 1, 2)
     canvas.go_to_slice(2, 17)
     assert viewer.dims.point[3] == 17
-    canvas._view.look_at((4, 30, 40))
+    canvas.view.look_at((4, 30, 40))
     assert tuple(viewer.dims.point[1:]) == (12, 30, 40)
 
 

@@ -744,7 +744,15 @@ def test_every_key_is_written_where_its_action_is(panel):
     tips = " ".join(
         one.toolTip()
         for one in (
-            *(panel._accept, panel._accept_next, panel._reject, panel._reopen, panel._revert, panel._changes),
+            *(
+                panel._accept,
+                panel._accept_next,
+                panel._reject,
+                panel._reopen,
+                panel._revert,
+                panel._changes,
+                panel._three,
+            ),
             *panel._clean_ups.values(),
             *panel._overlay.buttons.values(),
             *panel._look.buttons.values(),

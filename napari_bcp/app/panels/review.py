@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import Qt, QTimer
@@ -24,9 +25,11 @@ from superqt import QElidingLabel
 
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
+from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
 from napari_bcp.app.panels.review_lists import ReviewLists
 from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, holding, line_across, row_of, swatch
 from napari_bcp.app.parts import Question, button, wrapped_label
+from napari_bcp.app.planes import OtherPlanes
 from napari_bcp.app.status_icons import status_icon
 from napari_bcp.app.wording import counted, duration
 
@@ -38,45 +41,6 @@ if TYPE_CHECKING:
     from napari_bcp.app.theme import Colours
     from napari_bcp.review.islands import Island
 
-KEYS: Final = {
-    "accept": ("Ctrl+Return", "Ctrl+Enter"),
-    "accept and next": ("Ctrl+Shift+Return", "Ctrl+Shift+Enter"),
-    "reject": ("Ctrl+D",),
-    "reopen": ("Ctrl+B",),
-    "revert": ("Ctrl+Shift+R",),
-    "what changed": ("Ctrl+L",),
-    "outline": ("Ctrl+Shift+L",),
-    "fill_holes": ("Ctrl+H",),
-    "smooth": ("Ctrl+J",),
-    "keep_largest": ("Ctrl+K",),
-    "interpolate": ("Ctrl+I",),
-    "overlay": ("Ctrl+Space",),
-    "brush": ("Ctrl+Shift+B",),
-    "axial": ("Ctrl+1",),
-    "coronal": ("Ctrl+2",),
-    "sagittal": ("Ctrl+3",),
-    "3-D": ("Ctrl+4",),
-}
-"""Keys that work in the whole window while the panel is shown. None of them is napari's."""
-
-CLEAN_UPS: Final = (
-    ("fill_holes", "Fill holes", "Fill the holes of the chosen class, in 3-D and in every axial slice"),
-    ("smooth", "Smooth", "Smooth the surface of the chosen class; its volume stays"),
-    ("keep_largest", "Largest only", "Keep the largest connected part of the chosen class"),
-    ("interpolate", "Interpolate", "Fill the slices between those that have the chosen class, along the shown axis"),
-)
-BRUSHES: Final = (
-    ("Plain", "Brush and eraser paint all they cover (Ctrl+Shift+B: the next of the four)"),
-    (
-        "Map",
-        "They paint only where the class's map has a tenth or more, and erase only where it has nine tenths or less",
-    ),
-    ("Grey", "They keep to grey values like those where the stroke begins"),
-    (
-        "Smart",
-        "Scribble with the brush inside, or with the eraser outside: the border follows, in the slices around too",
-    ),
-)
 _OVERLAYS: Final = ("Map", "Uncertainty", "Nothing")
 _USUAL_PERCENT: Final = 50
 _LISTS_MS: Final = 1500  # after the last edit: reading the whole volume at each stroke would be felt
@@ -97,6 +61,9 @@ class ReviewPanel(QWidget):
         self._slid_at = 0  # version of the labels that the border moves in
         self._restoring = False  # whether the next edit puts an island back
         self._saved_at: float | None = None
+        self._viewer = viewer
+        self._planes: OtherPlanes | None = None
+        self._dock: Any = None
         self.layers = CaseLayers(session, viewer)
         self._make_head()
         self._make_tools()
@@ -124,6 +91,7 @@ class ReviewPanel(QWidget):
         self._border.finish()
         self._saved_timer.stop()
         self._lists_timer.stop()
+        self.show_planes(False)
         self.layers.close()
 
     def set_colours(self, colours: Colours) -> None:
@@ -198,6 +166,13 @@ class ReviewPanel(QWidget):
         }
         self._plane = Segments([(name, f"{name} ({_key(name)})") for name in ("axial", "coronal", "sagittal", "3-D")])
         self._plane.chosen.connect(self.layers.set_plane)
+        self._three = button(
+            "All three",
+            f"Show the other two planes below, to scroll and to paint in; Shift and the mouse lead all three "
+            f"({_key('three planes')})",
+            checkable=True,
+        )
+        self._three.clicked.connect(self.show_planes)
         self._windows = QPushButton("Window")
         self._windows.setToolTip("CT windows for the contrast of the scan")
         self._windows.setMenu(QMenu(self._windows))
@@ -234,6 +209,7 @@ class ReviewPanel(QWidget):
             "reopen": (self._reopen,),
             "revert": (self._revert,),
             "what changed": (self._changes,),
+            "three planes": (self._three,),
             **{name: (one,) for name, one in self._clean_ups.items()},
             **{name: (one,) for name, one in self._plane.buttons.items()},
         }
@@ -280,7 +256,7 @@ class ReviewPanel(QWidget):
         inside.addLayout(grid)
         inside.addLayout(row_of(*((one, 1) for one in self._clean_ups.values())))
         inside.addWidget(line_across())
-        inside.addLayout(row_of((self._plane, 1), self._windows))
+        inside.addLayout(row_of((self._plane, 1), self._three, self._windows))
         inside.addWidget(self.lists, 1)
         scroll = QScrollArea()
         scroll.setWidget(holding(inside))
@@ -517,6 +493,27 @@ class ReviewPanel(QWidget):
         if self._overlay.isEnabled():
             place = _OVERLAYS.index(self.layers.overlay.capitalize())
             self._overlay.buttons[_OVERLAYS[(place + 1) % len(_OVERLAYS)]].click()
+
+    def show_planes(self, shown: bool) -> None:
+        """Show the other two planes in a dock below the canvas, or take them away."""
+        self._three.setChecked(shown)
+        if shown and self._planes is None:
+            self._planes = OtherPlanes(self.layers, self._viewer)
+            self._dock = self._viewer.window.add_dock_widget(self._planes, name="Other planes", area="bottom")
+            window = self._dock.parent()
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+            window.resizeDocks([self._dock], [window.height() // 2 - 60], Qt.Orientation.Vertical)
+            self._dock.visibilityChanged.connect(self._planes_hidden)
+        elif not shown and self._planes is not None:
+            planes, self._planes = self._planes, None
+            planes.close_down()
+            with suppress(LookupError, RuntimeError):  # the user has closed the dock, or the window
+                self._viewer.window.remove_dock_widget(planes)
+
+    def _planes_hidden(self, visible: bool) -> None:
+        if not visible and self._dock.isHidden():
+            self.show_planes(False)
 
     def _next_brush(self) -> None:
         names = [name for name, _ in BRUSHES]

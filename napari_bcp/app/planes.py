@@ -1,0 +1,286 @@
+"""The other two planes of the open case, beside the one in napari's own canvas: painted in, zoomed and led together."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.qt import QtViewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
+
+from napari_bcp.app.listen import listen
+from napari_bcp.app.view import PLANES, View, camera_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qtpy.QtGui import QResizeEvent
+
+    from napari_bcp.app.layers import CaseLayers
+
+_SHARED: Final = ("visible", "opacity", "name")
+_OF_IMAGES: Final = (*_SHARED, "contrast_limits", "blending", "interpolation2d")
+_OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size")
+_BY_HAND: Final = ("selected_label", "brush_size", "mode")  # may be chosen in any of the views
+_MS: Final = 15  # in which changes of the first view are gathered
+
+
+class _Plane(QWidget):
+    """One plane: a canvas of its own whose layers share the arrays of the first view's."""
+
+    def __init__(self, layers: CaseLayers) -> None:
+        super().__init__()
+        self._layers = layers
+        self.model = ViewerModel()
+        self.view = View(self.model)
+        self.fit = 0.0  # the zoom that shows the whole scan
+        self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
+        self._fit_soon.timeout.connect(self.show_whole)
+        self._canvas = QtViewer(self.model)
+        self.title = QLabel()
+        self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 2, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.title)
+        column.addWidget(self._canvas, 1)
+        self._copies: dict[str, tuple[Any, Any]] = {}  # by part: the first view's layer, and ours
+        self._colours: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of the first view, by our layer
+        self._setting = False
+
+    @property
+    def labels(self) -> Any:
+        """The layer of the labels, or None."""
+        return self._copies["labels"][1] if "labels" in self._copies else None
+
+    def follow(self, own: dict[str, Any]) -> None:
+        """Let the layers be copies of those of the first view."""
+        with self._quietly():
+            for role in [one for one, (source, _) in self._copies.items() if own.get(one) is not source]:
+                self.model.layers.remove(self._copies.pop(role)[1])
+            for place, (role, source) in enumerate((one, own[one]) for one in _ORDER if one in own):
+                if role not in self._copies:
+                    self._copies[role] = source, self._copy(source)
+                    self.model.layers.insert(place, self._copies[role][1])
+                self._update(*self._copies[role])
+            if self.labels is not None:
+                self.model.layers.selection.active = self.labels
+
+    def refresh_labels(self) -> None:
+        """Draw the labels anew."""
+        if self.labels is not None:
+            self.labels.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def show_whole(self) -> None:
+        """Show the whole scan."""
+        self.fit = 0.0  # the others do not follow this zoom
+        self.model.reset_view()
+        self.fit = float(camera_of(self.model).zoom)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Go on showing the whole scan, unless the reader has zoomed in."""
+        super().resizeEvent(event)
+        if abs(float(camera_of(self.model).zoom) - self.fit) < 0.01 * self.fit:
+            self._fit_soon.start()
+
+    def close_down(self) -> None:
+        """Let go of the layers and the canvas."""
+        self._fit_soon.stop()
+        self.follow({})
+        self._canvas.close()
+        self._canvas.deleteLater()
+
+    def _copy(self, source: Any) -> Any:
+        geometry = {"scale": source.scale, "translate": source.translate, "units": source.units}
+        geometry["axis_labels"] = source.axis_labels
+        if isinstance(source, Image):
+            return Image(source.data, contrast_limits=source.contrast_limits, name=source.name, **geometry)
+        made = Labels(source.data, colormap=source.colormap, name=source.name, **geometry)
+        if source is self._layers.own["labels"]:
+            made.bind_key("Control-Z", lambda _: self._layers.undo(), overwrite=True)
+            made.bind_key("Control-Shift-Z", lambda _: self._layers.redo(), overwrite=True)
+            made.events.paint.connect(self._layers.take_stroke)
+            for name in _BY_HAND:
+                getattr(made.events, name).connect(self._chosen_by_hand)
+        return made
+
+    def _update(self, source: Any, copy: Any) -> None:
+        if copy.data is not source.data:
+            copy.data = source.data
+        for name in ("scale", "translate"):
+            if not np.array_equal(getattr(copy, name), getattr(source, name)):
+                setattr(copy, name, getattr(source, name))
+        for name in _OF_IMAGES if isinstance(source, Image) else _OF_LABELS:
+            if name == "contour" and not self._layers.view.flat:
+                continue  # the first view is in 3-D, where there are no outlines
+            value = getattr(source, name)
+            if getattr(copy, name) != value:
+                setattr(copy, name, value)
+        if self._colours.get(copy) is not source.colormap:  # they cannot be compared by their values
+            copy.colormap = self._colours[copy] = source.colormap
+        if copy is self.labels:
+            copy.editable = source.editable
+            if source.editable and self._layers.view.flat:
+                copy.mode = source.mode
+
+    def _chosen_by_hand(self) -> None:
+        if self._setting or self.labels is None:
+            return
+        source, copy = self._copies["labels"]
+        for name in _BY_HAND:
+            if source.editable and getattr(source, name) != getattr(copy, name):
+                setattr(source, name, getattr(copy, name))
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        self._setting = True
+        try:
+            yield
+        finally:
+            self._setting = False
+
+
+_ORDER: Final = ("scan", "map", "uncertainty", "labels", "changes", "island")
+
+
+class OtherPlanes(QWidget):
+    """The two planes that the first view does not show, side by side.
+
+    layers : of the open case in the first view;  viewer : that view
+
+    A move of the mouse with Shift held down leads all three to the voxel under it, and so does a slider; zooming one
+    zooms the others. Paint and erase in any of them.
+    """
+
+    def __init__(self, layers: CaseLayers, viewer: Any) -> None:
+        super().__init__()
+        self._layers, self._viewer = layers, viewer
+        self._leading = False
+        self.planes = (_Plane(layers), _Plane(layers))
+        self._first_fit = 0.0
+        both = QSplitter(Qt.Orientation.Horizontal)
+        for plane in self.planes:
+            both.addWidget(plane)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(both)
+        self._soon = QTimer(self, interval=_MS, singleShot=True)
+        self._soon.timeout.connect(self._follow)
+        self._sources: list[Any] = []
+        self._shown: object = None  # the scan that all of which was shown
+        listen(self, layers.changed, self._follow)
+        listen(self, layers.edited, self._refresh)
+        layers.others = self._labels
+        self._models = (viewer, *(plane.model for plane in self.planes))
+        for model in self._models:
+            model.dims.events.point.connect(self._lead)
+            camera_of(model).events.zoom.connect(self._zoom)
+            model.mouse_move_callbacks.append(self._point)
+        self._follow()
+
+    def close_down(self) -> None:
+        """Listen to nothing any more, and let go of the layers; may be called twice."""
+        self._soon.stop()
+        self._layers.others = list
+        self._listen_to([])
+        for model in self._models:
+            model.dims.events.point.disconnect(self._lead)
+            camera_of(model).events.zoom.disconnect(self._zoom)
+            if self._point in model.mouse_move_callbacks:
+                model.mouse_move_callbacks.remove(self._point)
+        self._models = ()
+        for plane in self.planes:
+            plane.close_down()
+
+    def _labels(self) -> list[Any]:
+        return [plane.labels for plane in self.planes if plane.labels is not None]
+
+    def _follow(self) -> None:
+        """Show the case of the first view, in the two planes that it does not show."""
+        own = self._layers.own
+        first = self._layers.plane if self._layers.plane in PLANES else "axial"
+        others = [name for name in PLANES if name != first]
+        for plane, name in zip(self.planes, others, strict=True):
+            plane.view.spacing = self._layers.view.spacing
+            plane.follow(own)
+            plane.title.setText(name)
+            if own and plane.view.plane != name:
+                plane.view.show_plane(name)
+                plane.show_whole()
+        self._listen_to(list(own.values()))
+        scan = own["scan"].data if "scan" in own else None
+        if scan is not None and scan is not self._shown:
+            self._first_fit = float(camera_of(self._viewer).zoom)
+            for plane in self.planes:
+                plane.show_whole()
+            self._lead()
+        self._shown = scan
+
+    def _listen_to(self, sources: list[Any]) -> None:
+        """Follow what is changed at these layers, and at no others."""
+        for source in self._sources:
+            for name in _followed(source):
+                getattr(source.events, name).disconnect(self._follow_soon)
+        self._sources = sources
+        for source in sources:
+            for name in _followed(source):
+                getattr(source.events, name).connect(self._follow_soon)
+
+    def _follow_soon(self, _event: Any = None) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
+
+    def _refresh(self) -> None:
+        for plane in self.planes:
+            plane.refresh_labels()
+
+    def _lead(self, event: Any = None) -> None:
+        """Bring all views to the voxel that one of them has gone to."""
+        model = self._viewer if event is None else self._model_of(event.source)
+        if self._leading or model is None or model.dims.ndim < 3:
+            return  # there is no case
+        self._leading = True
+        try:
+            point = model.dims.point[-3:]
+            for other in self._models:
+                if other is not model and other.dims.ndim >= 3 and not np.allclose(other.dims.point[-3:], point):
+                    first = other.dims.ndim - 3
+                    other.dims.set_point(range(first, first + 3), point)
+        finally:
+            self._leading = False
+
+    def _zoom(self, event: Any) -> None:
+        """Zoom the other views as one of them was zoomed."""
+        camera = event.source
+        fits = {id(camera_of(self._viewer)): self._first_fit} if self._models else {}
+        fits |= {id(camera_of(plane.model)): plane.fit for plane in self.planes}
+        fit = fits.get(id(camera), 0.0)
+        if self._leading or not fit:
+            return
+        self._leading = True
+        try:
+            for model in self._models:
+                other = camera_of(model)
+                if other is not camera and fits[id(other)]:
+                    other.zoom = fits[id(other)] * camera.zoom / fit
+        finally:
+            self._leading = False
+
+    def _point(self, model: Any, event: Any) -> None:
+        """Lead all views to the voxel under the mouse, with Shift held down."""
+        if "Shift" in event.modifiers and model.dims.ndisplay == 2 and model.dims.ndim >= 3:
+            first = model.dims.ndim - 3
+            model.dims.set_point(range(first, first + 3), tuple(event.position[-3:]))
+
+    def _model_of(self, dims: Any) -> Any:
+        return next((model for model in self._models if model.dims is dims), None)
+
+
+def _followed(layer: Any) -> tuple[str, ...]:
+    """Return what of a layer the other planes follow."""
+    return ("data", "colormap", *(_OF_IMAGES if isinstance(layer, Image) else ("mode", "editable", *_OF_LABELS)))

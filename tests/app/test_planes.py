@@ -1,0 +1,104 @@
+"""The three planes of a case, side by side."""
+
+import numpy as np
+import pytest
+from canvas_cases import HandMadeCase, HandMadeSession
+from qtpy.QtCore import Qt
+from strokes import draw
+
+from napari_bcp.app.panels.review import ReviewPanel
+from napari_bcp.app.theme import colours_of
+from napari_bcp.app.view import camera_of
+
+
+@pytest.fixture
+def session():
+    return HandMadeSession(HandMadeCase())
+
+
+@pytest.fixture
+def shown(session, make_napari_viewer, qtbot):
+    """A window with the panel of a case and its three planes."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    panel = ReviewPanel(session, viewer)
+    panel.set_colours(colours_of("dark"))
+    viewer.window.add_dock_widget(panel, name="Review", area="right")
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel._planes.planes[0].isVisible())
+    yield viewer, panel
+    panel.close_down()
+
+
+def test_the_other_planes_show_the_same_arrays_and_follow_the_first(shown, session):
+    viewer, panel = shown
+    planes = panel._planes.planes
+    assert [plane.view.plane for plane in planes] == ["coronal", "sagittal"]
+    for plane in planes:
+        assert [layer.name for layer in plane.model.layers] == ["scan", "map: liver", "uncertainty", "labels"]
+        assert plane.labels.data is session.current.labels
+        assert plane.model.layers["scan"].data is viewer.layers["scan"].data
+    panel.layers.show_overlay("nothing")
+    panel.layers.set_filled(True)
+    viewer.layers["labels"].mode = "erase"
+    panel._planes._follow()
+    for plane in planes:
+        assert not plane.model.layers["map: liver"].visible
+        assert (plane.labels.contour, plane.labels.mode) == (0, "erase")
+    panel.layers.set_plane("sagittal")
+    assert [plane.view.plane for plane in planes] == ["axial", "coronal"]
+
+
+def test_a_stroke_in_another_plane_is_an_edit_of_the_case_and_can_be_undone_there(shown, session, qtbot):
+    _, panel = shown
+    coronal, before = panel._planes.planes[0], session.current.labels.copy()
+    draw(coronal._canvas.canvas.native, (0.3, 0.3), (0.6, 0.4))
+    qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
+    changed = np.argwhere(session.current.labels != before)
+    assert len(changed) > 10
+    assert set(changed[:, 1]) == {coronal.view.index}
+    qtbot.keyClick(coronal._canvas.canvas.native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(session.current.labels, before)
+
+
+def test_a_slice_of_one_is_the_cursor_of_all(shown):
+    viewer, panel = shown
+    planes = panel._planes.planes
+    panel.layers.go_to_slice(0, 5)
+    assert [plane.model.dims.point[0] for plane in planes] == [viewer.dims.point[0]] * 2
+    planes[1].view.go_to_slice(2, 7)
+    assert viewer.dims.point[2] == planes[0].model.dims.point[2] == planes[1].model.dims.point[2]
+
+
+def test_zooming_one_zooms_all(shown):
+    viewer, panel = shown
+    before = [camera_of(plane.model).zoom for plane in panel._planes.planes]
+    camera_of(viewer).zoom *= 2
+    after = [camera_of(plane.model).zoom for plane in panel._planes.planes]
+    assert after == pytest.approx([2 * zoom for zoom in before])
+
+
+def test_another_case_takes_over_the_planes_and_without_one_they_are_empty(shown, session):
+    _, panel = shown
+    session.open(HandMadeCase("case_bb"))
+    for plane in panel._planes.planes:
+        assert plane.labels.data is session.current.labels
+    session.open(None)
+    assert [len(plane.model.layers) for plane in panel._planes.planes] == [0, 0]
+
+
+def test_a_locked_case_is_locked_in_all_planes(shown, session):
+    _, panel = shown
+    session.open(HandMadeCase("case_bb", status="accepted"))
+    panel._planes._follow()
+    assert [plane.labels.editable for plane in panel._planes.planes] == [False, False]
+
+
+def test_the_planes_go_at_a_second_click_and_nothing_of_them_stays(shown, session, qtbot):
+    viewer, panel = shown
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    assert panel._planes is None
+    assert "Other planes" not in viewer.window.dock_widgets
+    assert panel.layers.others() == []
+    viewer.layers["labels"].paint((12, 3, 3), 1)
+    assert session.current.edits.operations == ("paint",)
