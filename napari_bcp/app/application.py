@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from threading import Thread
 from typing import Final
 
 from qtpy.QtCore import QEvent, QObject, QTimer
@@ -19,6 +21,8 @@ class SessionKeeper(QObject):
         super().__init__()
         self.session = session
         self._windows: list[QWidget] = []
+        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then
+        Thread(target=import_module, args=("pandas",), daemon=True).start()
         self._timer = QTimer(self)
         self._timer.setInterval(_PUMP_MS)
         self._timer.timeout.connect(self._pump)

@@ -1,11 +1,10 @@
-"""What the layers of the open case are filled with: colours, outlines, differences, and napari's strokes as edits."""
+"""What the layers of the open case are filled with: outlines, differences, and napari's strokes as edits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from napari.utils.colormaps import Colormap
 from scipy.ndimage import binary_dilation
 
 if TYPE_CHECKING:
@@ -40,12 +39,6 @@ def is_drawn(labels: NDArray[np.uint8], atoms: Sequence[Atom]) -> bool:
     place, mask, _, new = atoms[-1]
     region = labels[place] if mask is None else labels[place][mask]
     return bool(np.all(region == new))
-
-
-def from_clear(colour: str) -> Colormap:
-    """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return Colormap([[red, green, blue, 0], [red, green, blue, 1]], name=f"clear to {colour}")
 
 
 def differences(labels: NDArray[np.uint8], proposal: NDArray[np.uint8]) -> NDArray[np.uint8]:

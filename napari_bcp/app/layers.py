@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary
 
@@ -11,7 +12,8 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_bcp.app.brushes import Brush, stroke_rule
-from napari_bcp.app.layer_data import atom_of, differences, first_box, from_clear, is_drawn, outline
+from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn, outline
+from napari_bcp.app.layer_options import CHANGES, ISLAND, NONE_YET, from_clear, remember_options, set_options
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 Overlay = Literal["map", "uncertainty", "nothing"]
 
-_CHANGES: Final = {"index": [0, 1, 2], "name": ["as before", "added", "removed"]}
 _FILLED: Final = 0.5  # opacity of labels that are drawn as areas
 _JUDGED: Final = ("accepting", "rejecting", "reopening")
 
@@ -191,16 +192,6 @@ class CaseLayers:
         if "scan" in self._own:
             self._own["scan"].contrast_limits = (low, high)
 
-    @property
-    def plane(self) -> Plane | None:
-        """The plane that is shown, or None for an order of axes that is none of them."""
-        return self.view.plane
-
-    @property
-    def axis(self) -> int:
-        """Axis of the display arrays (z, y, x) that the shown plane is cut across; in 3-D that of the last plane."""
-        return self.view.axis
-
     def set_plane(self, plane: Plane) -> None:
         """Show the case in `plane`, at the voxel where it is."""
         if plane == "3-D":
@@ -225,25 +216,19 @@ class CaseLayers:
         """Show `island` in passing; None goes back to the slice and to the island that were shown before."""
         if island is not None:
             self._stay = self.view.index if self._stay is None else self._stay
-            self.go_to_slice(self.axis, island.centre[self.axis])
+            self.go_to_slice(self.view.axis, island.centre[self.view.axis])
             self._outline_island(island)
         elif self._stay is not None:
-            self.go_to_slice(self.axis, self._stay)
+            self.go_to_slice(self.view.axis, self._stay)
             self._stay = None
             self._outline_island(self._island)
 
     def _outline_island(self, island: Island | None) -> None:
         if island is None or self._case is None:
             return self._drop("island")
-        around, start = outline(island, self._case.labels.shape, self.axis)
-        self._place(
-            "island",
-            "island",
-            around,
-            translate=[first * mm for first, mm in zip(start, self._case.spacing_zyx, strict=True)],
-            colormap={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#ffffff"},
-            opacity=0.9,
-        )
+        around, start = outline(island, self._case.labels.shape, self.view.axis)
+        corner = [first * mm for first, mm in zip(start, self._case.spacing_zyx, strict=True)]
+        self._place("island", "island", around, translate=corner, **ISLAND)
 
     @property
     def changes_shown(self) -> bool:
@@ -283,8 +268,8 @@ class CaseLayers:
     def _show_box(self, box: Box | None) -> None:
         """Move the slider to what has changed, unless it can be seen already."""
         if box is not None and not self.view.in_sight(box):
-            middle = box[self.axis]
-            self.go_to_slice(self.axis, (middle.start + middle.stop - 1) // 2)
+            middle = box[self.view.axis]
+            self.go_to_slice(self.view.axis, (middle.start + middle.stop - 1) // 2)
 
     # -- the case ---------------------------------------------------------------------------------------------
 
@@ -300,15 +285,12 @@ class CaseLayers:
             self._take_away()
             self.changed.emit()
             return
-        if case.map is None:
-            self._drop("map")
-            self._drop("uncertainty")
         if self._chosen not in self._values():
             self._chosen = next(iter(self._values()), 0)
         with self._quietly():
-            for role in ("map", "uncertainty"):
-                if role in self._own:  # until its own is read, nothing: no other case's map may lie over this scan
-                    self._place(role, self._own[role].name, np.broadcast_to(np.uint8(0), case.scan.shape))
+            for role in NONE_YET.keys() & self._own:  # till its own is read: no other case's map may lie over this scan
+                name = self._own[role].name if case.map is not None else NONE_YET[role]
+                self._place(role, name, np.broadcast_to(np.uint8(0), case.scan.shape))
             source = source_options(case.case.path)  # so that what is saved from the layers lies on the scan
             self._place("scan", "scan", case.scan, contrast_limits=case.contrast, **source)
             self._place("labels", "labels", case.labels, **class_options(case.classes), **source)
@@ -372,14 +354,23 @@ class CaseLayers:
 
     def _ask_for_map(self) -> None:
         """Read the map of the chosen class, and the uncertainty, without holding the screen up."""
-        value = self._chosen if self._case is not None and self._case.map is not None else 0
-        if not value:
+        value = self._chosen
+        if self._case is None or not value:
+            return
+        if self._case.map is None:
+            self._make_room_for_maps()
             return
         self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
         self._session.ask_current(
             lambda case: case.uncertainty(),
             lambda found: self._place_over("uncertainty", "uncertainty", found, "#fff04d"),
         )
+
+    def _make_room_for_maps(self) -> None:
+        """Make the layers of a map that is to come, one at a time: napari takes a while for each."""
+        for role in [one for one in NONE_YET if one not in self._own]:
+            place = partial(self._place_over, role, NONE_YET[role], colour="#ffffff")
+            self._session.ask_current(lambda case: np.broadcast_to(np.uint8(0), case.scan.shape), place)
 
     def _place_map(self, value: int, probability: NDArray[np.uint8]) -> None:
         if self._case is None or value != self._chosen:
@@ -393,8 +384,7 @@ class CaseLayers:
         self._place(role, name, data, colormap=from_clear(colour), contrast_limits=(0, 255), **shown)
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
-        colours = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"}
-        self._place("changes", "changes", changes, colormap=colours, features=_CHANGES, opacity=0.9)
+        self._place("changes", "changes", changes, **CHANGES)
         self.changed.emit()
 
     # -- layers -----------------------------------------------------------------------------------------------
@@ -411,8 +401,9 @@ class CaseLayers:
                 if kind is Image and role != "scan":
                     options = {**options, "blending": "translucent", "interpolation2d": "linear"}
                 options = {**options, **geometry, "units": ("mm",) * 3, "axis_labels": ("z", "y", "x")}
-                self._add(role, kind(data, name=name, **options))
-                return
+                layer = kind(data, name=name, **options)
+                remember_options(layer, options)
+                return self._add(role, layer)
             self._refill(layer, data, {"name": name, **geometry, **options})
 
     def _refill(self, layer: Any, data: NDArray[Any], options: dict[str, Any]) -> None:
@@ -421,9 +412,7 @@ class CaseLayers:
             layer.editable = False  # empties napari's own undo history, which would write into the new data
         if layer.data is not data:
             layer.data = data
-        for option, value in options.items():
-            if option not in ("scale", "translate") or not np.array_equal(getattr(layer, option), value):
-                setattr(layer, option, value)
+        set_options(layer, options)
         if isinstance(layer, Labels):
             self._lock_or_free(layer)
 
@@ -565,9 +554,7 @@ class CaseLayers:
         """In 3-D show the labels alone: scan and maps are blocks that hide them."""
         in_3d = not self.view.flat
         if in_3d and not self._hidden:
-            self._hidden = [
-                layer for role, layer in self._own.items() if role in ("scan", "map", "uncertainty") and layer.visible
-            ]
+            self._hidden = [one for role, one in self._own.items() if role in ("scan", *NONE_YET) and one.visible]
         with self._quietly():
             for layer in self._hidden:
                 layer.visible = not in_3d
@@ -580,7 +567,7 @@ class CaseLayers:
         labels = self._own.get("labels")
         if labels is None or self._case is None or self._setting or not labels.editable:
             return
-        size = self._case.labels.shape[self.axis]
+        size = self._case.labels.shape[self.view.axis]
         outside = self.view.flat and not 0 <= self.view.index < size
         with self._quietly():
             if outside:
@@ -593,8 +580,6 @@ class CaseLayers:
         if not self._setting and self._own["labels"].editable:
             self._tool = str(self._own["labels"].mode)
             self._guard_tool()
-
-    # -- small things -----------------------------------------------------------------------------------------
 
     def _values(self) -> list[int]:
         return [] if self._case is None else [one.value for one in self._case.classes]

@@ -13,6 +13,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
+from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qtpy.QtGui import QResizeEvent
+    from qtpy.QtWidgets import QMainWindow
 
     from napari_bcp.app.layers import CaseLayers
 
@@ -42,6 +44,7 @@ class _Plane(QWidget):
         self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
         self._fit_soon.timeout.connect(self.show_whole)
         self._canvas = QtViewer(self.model)
+        self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
         self.title = QLabel()
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         column = QVBoxLayout(self)
@@ -91,6 +94,7 @@ class _Plane(QWidget):
     def close_down(self) -> None:
         """Let go of the layers and the canvas."""
         self._fit_soon.stop()
+        self.crosshair.close_down()
         self.follow({})
         self._canvas.close()
         self._canvas.deleteLater()
@@ -154,7 +158,7 @@ class OtherPlanes(QWidget):
     layers : of the open case in the first view;  viewer : that view
 
     A move of the mouse with Shift held down leads all three to the voxel under it, and so does a slider; zooming one
-    zooms the others. Paint and erase in any of them.
+    zooms the others. A crosshair shows in each where the other two are. Paint and erase in any of them.
     """
 
     def __init__(self, layers: CaseLayers, viewer: Any) -> None:
@@ -163,6 +167,7 @@ class OtherPlanes(QWidget):
         self._leading = False
         self.planes = (_Plane(layers), _Plane(layers))
         self._first_fit = 0.0
+        self.first_crosshair: Crosshair | None = None
         both = QSplitter(Qt.Orientation.Horizontal)
         for plane in self.planes:
             both.addWidget(plane)
@@ -183,9 +188,19 @@ class OtherPlanes(QWidget):
             model.mouse_move_callbacks.append(self._point)
         self._follow()
 
+    def cross(self, window: QMainWindow) -> None:
+        """Draw a crosshair over the canvas of the first view too, which is in `window`."""
+        middle = window.centralWidget()
+        first = None if middle is None else middle.findChild(QtViewer)
+        if first is not None:
+            self.first_crosshair = Crosshair(self._viewer, first.canvas.native)
+
     def close_down(self) -> None:
         """Listen to nothing any more, and let go of the layers; may be called twice."""
         self._soon.stop()
+        if self.first_crosshair is not None:
+            self.first_crosshair.close_down()
+            self.first_crosshair = None
         self._layers.others = list
         self._listen_to([])
         for model in self._models:
@@ -203,7 +218,7 @@ class OtherPlanes(QWidget):
     def _follow(self) -> None:
         """Show the case of the first view, in the two planes that it does not show."""
         own = self._layers.own
-        first = self._layers.plane if self._layers.plane in PLANES else "axial"
+        first = self._layers.view.plane if self._layers.view.plane in PLANES else "axial"
         others = [name for name in PLANES if name != first]
         for plane, name in zip(self.planes, others, strict=True):
             plane.view.spacing = self._layers.view.spacing

@@ -67,10 +67,34 @@ def test_opening_shows_the_middle_of_the_structure(canvas, viewer, session):
     assert viewer.dims.point == (12 * 3, 32, 21)
 
 
-def test_without_a_map_there_are_only_scan_and_labels(viewer):
+def test_without_a_map_its_layers_wait_empty_and_say_so(canvas, viewer, session):
+    before = [viewer.layers[name] for name in ("map: liver", "uncertainty")]
+    session.open(HandMadeCase("case_bb", with_map=False))
+    assert names(viewer) == ["scan", "map: none yet", "uncertainty: none yet", "labels"]
+    assert [viewer.layers[place] for place in (1, 2)] == before, "new layers would hold the window up"
+    assert not any(layer.data.any() for layer in before)
+    session.open(HandMadeCase())
+    assert names(viewer) == ["scan", "map: liver", "uncertainty", "labels"]
+    assert before[0].data.any()
+
+
+def test_the_first_case_without_a_map_has_its_layers_too(viewer):
     canvas = CaseLayers(HandMadeSession(HandMadeCase(with_map=False)), viewer)
-    assert names(viewer) == ["scan", "labels"]
+    assert names(viewer) == ["scan", "map: none yet", "uncertainty: none yet", "labels"]
     canvas.close()
+
+
+def test_options_that_stay_are_not_set_again(canvas, viewer, session):
+    drawn = []
+    for name in ("map: liver", "labels"):
+        layer = viewer.layers[name]
+        for event in ("visible", "opacity", "colormap"):
+            getattr(layer.events, event).connect(lambda event: drawn.append(event.type))
+    session.open(HandMadeCase("case_bb"))
+    assert drawn == [], "napari slices and draws for each"
+    viewer.layers["map: liver"].colormap = "magma"
+    session.open(HandMadeCase("case_cc"))
+    assert drawn == ["colormap"]
 
 
 def test_another_case_takes_over_the_layers_and_leaves_the_users_own(canvas, viewer, session):
@@ -184,14 +208,14 @@ def test_a_newer_map_replaces_the_former_in_place(canvas, viewer, session):
 
 
 def test_planes_are_naparis_orders_of_the_axes(canvas, viewer):
-    assert canvas.plane == "axial"
+    assert canvas.view.plane == "axial"
     for plane, order in (("coronal", (1, 0, 2)), ("sagittal", (2, 0, 1)), ("axial", (0, 1, 2))):
         canvas.set_plane(plane)
-        assert (viewer.dims.order, canvas.plane, canvas.axis) == (order, plane, order[0])
+        assert (viewer.dims.order, canvas.view.plane, canvas.view.axis) == (order, plane, order[0])
     canvas.set_plane("3-D")
-    assert (viewer.dims.ndisplay, canvas.plane) == (3, "3-D")
+    assert (viewer.dims.ndisplay, canvas.view.plane) == (3, "3-D")
     canvas.set_plane("coronal")
-    assert (viewer.dims.ndisplay, canvas.plane) == (2, "coronal")
+    assert (viewer.dims.ndisplay, canvas.view.plane) == (2, "coronal")
 
 
 def test_a_users_layer_with_time_leaves_planes_and_slices_where_they_belong(canvas, viewer, session):

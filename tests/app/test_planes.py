@@ -102,3 +102,29 @@ def test_the_planes_go_at_a_second_click_and_nothing_of_them_stays(shown, sessio
     assert panel.layers.others() == []
     viewer.layers["labels"].paint((12, 3, 3), 1)
     assert session.current.edits.operations == ("paint",)
+
+
+def test_a_crosshair_in_each_view_shows_where_the_others_are(shown):
+    viewer, panel = shown
+    planes = panel._planes
+    panel.layers.view.look_at((9, 20, 14))
+    for model, crosshair in [(viewer, planes.first_crosshair)] + [(one.model, one.crosshair) for one in planes.planes]:
+        camera = camera_of(model)
+        crosshair.parent().resize(300, 200)
+        assert (crosshair.width(), crosshair.height()) == (300, 200)
+        spacing = panel.layers.view.spacing
+        shown_at = [(9, 20, 14)[axis] * spacing[axis] for axis in model.dims.displayed]
+        row = (shown_at[0] - camera.center[-2]) * camera.zoom + 100
+        column = (shown_at[1] - camera.center[-1]) * camera.zoom + 150
+        place = crosshair.place
+        assert (place.y(), place.x()) == pytest.approx((row, column))
+    panel.layers.set_plane("3-D")
+    assert planes.first_crosshair.place is None
+
+
+def test_the_crosshair_of_the_first_view_goes_with_the_planes(shown, qtbot):
+    _, panel = shown
+    crosshair = panel._planes.first_crosshair
+    assert crosshair.isVisible()
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    assert not crosshair.isVisible()

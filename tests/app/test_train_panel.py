@@ -227,12 +227,13 @@ def test_it_says_how_far_it_is_and_what_it_runs_on(panel, session):
     assert not panel._vitals.isVisible()
 
 
-def test_curves_appear_and_grow(panel, session):
+def test_curves_appear_and_grow(panel, session, qtbot):
     curves = session.training.curves
     assert not panel._loss.isVisible()
     assert not panel._quality.isVisible()
     curves.steps, curves.losses, curves.agreements = [10, 20], [1.5, 1.0], [None, 0.5]
     session.be(phase="training")
+    qtbot.waitUntil(lambda: bool(panel._loss.lines))
     [loss] = panel._loss.lines
     assert (loss.x, loss.y) == ((10, 20), (1.5, 1.0))
     assert [(one.name, one.x, one.y) for one in panel._quality.lines] == [("agreement", (20,), (0.5,))]
@@ -242,6 +243,7 @@ def test_curves_appear_and_grow(panel, session):
     curves.agreements.append(0.6)
     curves.dice.append((30, {1: 0.7}))
     session.be()
+    qtbot.waitUntil(lambda: len(panel._loss.lines[0].x) == 3)
     [loss] = panel._loss.lines
     assert (loss.x, loss.y) == ((10, 20, 30), (1.5, 1.0, 0.8))
     drawn = panel._loss._plot.getPlotItem().listDataItems()[0].getData()

@@ -297,7 +297,7 @@ class ReviewPanel(QWidget):
         self._question.hide()
         self._saved_at = None
         self._show_islands([])
-        self.lists.show_advice([], self.layers.axis)
+        self.lists.show_advice([], self.layers.view.axis)
         self._pages.setCurrentIndex(0 if case is None else 1)
         self._empty.setText(
             "The open case is shown in another window."
@@ -398,8 +398,8 @@ class ReviewPanel(QWidget):
         self._opacity.setValue(round(100 * layers.opacity))
         self._opacity.blockSignals(False)
         self._changes.setChecked(layers.changes_shown)
-        self._plane.show_choice(layers.plane)
-        if layers.axis != self._listed_axis:
+        self._plane.show_choice(layers.view.plane)
+        if layers.view.axis != self._listed_axis:
             self._lists_timer.start(0)
 
     def _show_saved(self) -> None:
@@ -448,7 +448,7 @@ class ReviewPanel(QWidget):
         self._lists_timer.stop()
         if self._case is None or self._case.map is None:
             return
-        axis = self._listed_axis = self.layers.axis
+        axis = self._listed_axis = self.layers.view.axis
         self._session.ask_current(
             lambda case: case.worth_a_look(axis), lambda notes: self.lists.show_advice(notes, axis)
         )
@@ -470,7 +470,7 @@ class ReviewPanel(QWidget):
             if not self._can_edit() or not self.layers.chosen:
                 return
             self._border.finish()
-            axis = (self.layers.axis,) if name == "interpolate" else ()
+            axis = (self.layers.view.axis,) if name == "interpolate" else ()
             self._session.edit_current(name, self.layers.chosen, *axis)
 
         return clean_up
@@ -504,6 +504,7 @@ class ReviewPanel(QWidget):
             window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
             window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
             window.resizeDocks([self._dock], [window.height() // 2 - 60], Qt.Orientation.Vertical)
+            self._planes.cross(window)
             self._dock.visibilityChanged.connect(self._planes_hidden)
         elif not shown and self._planes is not None:
             planes, self._planes = self._planes, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -52,6 +52,8 @@ _PHASES: Final = {
     "failed": "",
 }
 
+_CURVES_MS: Final = 1000  # between two drawings: text of axes is slow to draw without a graphics card
+
 
 class TrainPanel(QWidget):
     """The training of the open pool."""
@@ -61,6 +63,8 @@ class TrainPanel(QWidget):
         self._session = session
         self._colours: Colours | None = None
         self.message = MessageLine()
+        self._curves_soon = QTimer(self, interval=_CURVES_MS, singleShot=True)
+        self._curves_soon.timeout.connect(self._show_curves_now)
         self._preset = QComboBox()
         for place, name in enumerate(PRESETS):
             self._preset.addItem(name)
@@ -120,6 +124,7 @@ class TrainPanel(QWidget):
         """Draw what has been left out while nobody looked."""
         super().showEvent(event)
         self._show_training()
+        self._show_curves_now()
 
     def _lay_out(self) -> None:
         choice = QHBoxLayout()
@@ -193,8 +198,10 @@ class TrainPanel(QWidget):
         names = {one.value: one.name for one in self._session.classes}
         _set_or_hide(self._dice, f"Dice on held-out cases: {dice_line(training.dice, names)}" if training.dice else "")
         self._failure.show_failure(training)
-        if self.isVisible():
-            self._show_curves(training)
+        if not training.active:
+            self._show_curves_now()
+        elif not self._curves_soon.isActive():
+            self._curves_soon.start()
 
     def _cohort_sizes(self, training: TrainingState) -> tuple[int, int]:
         """Return on how many cases with and without masks the run trains, or would train if it began now."""
@@ -202,6 +209,11 @@ class TrainPanel(QWidget):
             return training.labelled, training.unlabelled
         counts = Counter(case.status for case in self._session.cases)
         return counts["accepted"], counts["unlabelled"] + counts["predicted"] + counts["draft"]
+
+    def _show_curves_now(self) -> None:
+        self._curves_soon.stop()
+        if self.isVisible():
+            self._show_curves(self._session.training)
 
     def _show_curves(self, training: TrainingState) -> None:
         if self._colours is None:

@@ -1,0 +1,60 @@
+"""Names, colours and other options of the layers of the open case, and how they are set."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.utils.colormaps import Colormap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHANGES: Final[dict[str, Any]] = {
+    "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"},
+    "features": {"index": [0, 1, 2], "name": ["as before", "added", "removed"]},
+    "opacity": 0.9,
+}
+"""Options of a layer of `differences`."""
+
+NONE_YET: Final[dict[Literal["map", "uncertainty"], str]] = {
+    "map": "map: none yet",
+    "uncertainty": "uncertainty: none yet",
+}
+"""Names of the layers, by the part they play, of a map that is to come."""
+
+ISLAND: Final[dict[str, Any]] = {
+    "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#ffffff"},
+    "opacity": 0.9,
+}
+"""Options of a layer with the outline of an island."""
+
+_COMPARABLE: Final = ("scale", "translate", "contrast_limits", "visible", "opacity", "name", "blending")
+_given: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # the options that a layer was last given
+
+
+@cache
+def from_clear(colour: str) -> Colormap:
+    """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return Colormap([[red, green, blue, 0], [red, green, blue, 1]], name=f"clear to {colour}")
+
+
+def remember_options(layer: Any, options: Mapping[str, Any]) -> None:
+    """Note the options that a layer was made with, for `set_options`."""
+    _given.setdefault(layer, {}).update(options)
+
+
+def set_options(layer: Any, options: Mapping[str, Any]) -> None:
+    """Set what is new of a layer's options: napari slices and draws anew even where an option stays as it is."""
+    given = _given.setdefault(layer, {})
+    for option, value in options.items():
+        if option in _COMPARABLE:
+            same = np.array_equal(getattr(layer, option), value)
+        else:
+            same = option in given and (given[option] is value or (isinstance(value, dict) and given[option] == value))
+        if not same:
+            setattr(layer, option, value)
+        given[option] = value
