@@ -227,7 +227,7 @@ def strokes(bench: Bench) -> dict[str, Any]:
     found["at_rest"] = spread(bench.canvas.strokes())
     found["canvas"] = [bench.canvas.widget.width(), bench.canvas.widget.height()]
     start_training(bench)
-    wait(lambda: bench.session.training.step > 20)
+    wait(lambda: bench.session.training.phase == "training")
     found["training"] = spread(bench.canvas.strokes())
     with bench.heart.listening("training, a minute, maps arriving"):
         rest(60)
@@ -268,11 +268,11 @@ def accept(bench: Bench) -> dict[str, Any]:
     found = []
     for _ in range(3):
         bench.session.next_case()
-        rest(2)
+        bench.panels.tabs.setCurrentIndex(2)
+        rest(3)
         bench.ready()
         name = bench.session.current.name
         before = len(bench.told)
-        bench.panels.tabs.setCurrentIndex(2)
         start = time.perf_counter()
         with bench.heart.listening("accepting while training"):
             QTest.mouseClick(bench.panels.review._accept, Qt.MouseButton.LeftButton)
@@ -410,7 +410,7 @@ def main() -> None:
                 if part in asked.only:
                     if part == "accept":
                         start_training(bench)
-                        wait(lambda: bench.session.training.step > 0)
+                        wait(lambda: bench.session.training.phase == "training")
                     found |= {part: measure(bench)}
             bench.close_pool()
         if "pool" in asked.only:
