@@ -41,6 +41,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 import napari_bcp
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.dock import BcpWidget
+from napari_bcp.app.layer_options import NONE_YET
 from napari_bcp.pool import Pool
 from napari_bcp.scans import read_grid, read_mask, write_mask
 from napari_bcp.scans.maps import MapWriter
@@ -258,7 +259,7 @@ def train(bench: Bench) -> dict[str, Any]:
     start = time.perf_counter()
     with bench.heart.listening("a training starting, first map"):
         start_training(bench)
-        wait(lambda: any(one.name.startswith("map") and np.any(one.data) for one in bench.viewer.layers))
+        wait(lambda: any(one.name.startswith("map") and one.name != NONE_YET["map"] for one in bench.viewer.layers))
         bench.canvas.draws(bench.canvas.widget.update)
     return {"first_map_s": round(time.perf_counter() - start, 2)}
 
