@@ -65,8 +65,13 @@ def wait(condition: Callable[[], object], seconds: float = 120) -> None:
 
     timer.timeout.connect(look)
     timer.start(1)
-    if not condition():
-        loop.exec()
+    try:
+        if not condition():
+            loop.exec()
+    finally:  # else a collection of garbage in another thread may be what ends them, and the process
+        timer.timeout.disconnect(look)
+        timer.stop()
+        del look, timer, loop
     if not condition():
         raise TimeoutError
 
