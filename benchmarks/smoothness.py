@@ -71,7 +71,7 @@ def wait(condition: Callable[[], object], seconds: float = 120) -> None:
     finally:  # else a collection of garbage in another thread may be what ends them, and the process
         timer.timeout.disconnect(look)
         timer.stop()
-        del look, timer, loop
+        timer.deleteLater()
     if not condition():
         raise TimeoutError
 

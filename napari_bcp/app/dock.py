@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_bcp.app.application import get_keeper
+from napari_bcp.app.canvas import canvas_of, guard
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.cases import CasesPanel
 from napari_bcp.app.panels.report import ReportPanel
@@ -55,6 +56,9 @@ class BcpWidget(QWidget):
             session = get_keeper().session
         self._session = session
         self._viewer = napari_viewer
+        canvas = canvas_of(napari_viewer)
+        if canvas is not None:
+            guard(canvas)
         self._summary_due = False
         self._closed = False
         self._let_go = QTimer(self, singleShot=True)

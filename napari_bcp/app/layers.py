@@ -453,11 +453,6 @@ class CaseLayers:
             self._viewer.layers.selection.active = self._own["labels"]
 
     def _take_away(self) -> None:
-        labels = self._own.get("labels")
-        if labels is not None:  # napari 0.9.2 under Mesa dies drawing an empty canvas after a layer without a brush
-            with self._quietly():
-                labels.visible = labels.editable = True
-                labels.mode = "paint"
         for role in list(self._own):
             self._drop(role)
 

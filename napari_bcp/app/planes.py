@@ -13,6 +13,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
+from napari_bcp.app.canvas import canvas_of, guard
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qtpy.QtGui import QResizeEvent
-    from qtpy.QtWidgets import QMainWindow
 
     from napari_bcp.app.layers import CaseLayers
 
@@ -44,6 +44,7 @@ class _Plane(QWidget):
         self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
         self._fit_soon.timeout.connect(self.show_whole)
         self._canvas = QtViewer(self.model)
+        guard(self._canvas.canvas)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
         self.title = QLabel()
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -167,7 +168,8 @@ class OtherPlanes(QWidget):
         self._leading = False
         self.planes = (_Plane(layers), _Plane(layers))
         self._first_fit = 0.0
-        self.first_crosshair: Crosshair | None = None
+        canvas = canvas_of(viewer)
+        self.first_crosshair = None if canvas is None else Crosshair(viewer, canvas.native)
         both = QSplitter(Qt.Orientation.Horizontal)
         for plane in self.planes:
             both.addWidget(plane)
@@ -187,13 +189,6 @@ class OtherPlanes(QWidget):
             camera_of(model).events.zoom.connect(self._zoom)
             model.mouse_move_callbacks.append(self._point)
         self._follow()
-
-    def cross(self, window: QMainWindow) -> None:
-        """Draw a crosshair over the canvas of the first view too, which is in `window`."""
-        middle = window.centralWidget()
-        first = None if middle is None else middle.findChild(QtViewer)
-        if first is not None:
-            self.first_crosshair = Crosshair(self._viewer, first.canvas.native)
 
     def close_down(self) -> None:
         """Listen to nothing any more, and let go of the layers; may be called twice."""

@@ -504,7 +504,6 @@ class ReviewPanel(QWidget):
             window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
             window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
             window.resizeDocks([self._dock], [window.height() // 2 - 60], Qt.Orientation.Vertical)
-            self._planes.cross(window)
             self._dock.visibilityChanged.connect(self._planes_hidden)
         elif not shown and self._planes is not None:
             planes, self._planes = self._planes, None
