@@ -453,6 +453,11 @@ class CaseLayers:
             self._viewer.layers.selection.active = self._own["labels"]
 
     def _take_away(self) -> None:
+        labels = self._own.get("labels")
+        if labels is not None:  # Mesa dies drawing an empty canvas after a layer without a brush; see `canvas.guard`
+            with self._quietly():
+                labels.visible = labels.editable = True
+                labels.mode = "paint"
         for role in list(self._own):
             self._drop(role)
 
