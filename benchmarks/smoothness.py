@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 os.environ["NAPARI_CONFIG"] = ""  # before napari is imported: nobody's own settings shall count
 
 import napari
+import nibabel as nib
 import numpy as np
 from cohorts import SPLITS, call, commit, machine, number
 from large_ct import write_ct
@@ -43,7 +44,7 @@ from napari_bcp.app.application import get_keeper
 from napari_bcp.app.dock import BcpWidget
 from napari_bcp.app.layer_options import NONE_YET
 from napari_bcp.pool import Pool
-from napari_bcp.scans import read_grid, read_mask, write_mask
+from napari_bcp.scans import read_grid, write_mask
 from napari_bcp.scans.maps import MapWriter
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def ct(bench: Bench, folder: Path) -> dict[str, Any]:
     maps, stem = folder / "pool" / "maps" / "large", "run0001-step0000010"
     maps.mkdir(parents=True, exist_ok=True)
     grid = read_grid(folder / "images" / "large.nii.gz")
-    labels = read_mask(truth)[0]
+    labels = np.asarray(nib.load(truth).dataobj).astype(np.uint8)
     values = range(1, 11)
     writer = MapWriter(labels.shape, list(values))
     for first in range(0, labels.shape[0], 64):
@@ -381,6 +382,12 @@ def ct(bench: Bench, folder: Path) -> dict[str, Any]:
     return found
 
 
+def note(found: dict[str, Any]) -> dict[str, Any]:
+    """Tell of what has been found so far."""
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    return found
+
+
 def atrium(data: Path, folder: Path) -> Path:
     """Make the pool of the left atrium and return it."""
     labelled, unlabelled, *_ = SPLITS["la"]
@@ -405,7 +412,7 @@ def main() -> None:
         bench = Bench()
         if "train" in asked.only:
             bench.open_pool(atrium(asked.data, folder / "fresh"))
-            found |= train(bench)
+            found |= note(train(bench))
             bench.close_pool()
         if {"strokes", "accept", "switch"} & set(asked.only):
             pool = atrium(asked.data, folder / "la")
@@ -417,14 +424,14 @@ def main() -> None:
                     if part == "accept":
                         start_training(bench)
                         wait(lambda: bench.session.training.phase == "training")
-                    found |= {part: measure(bench)}
+                    found |= note({part: measure(bench)})
             bench.close_pool()
         if "pool" in asked.only:
             (folder / "many").mkdir()
-            found |= large_pool(bench, folder / "many")
+            found |= note(large_pool(bench, folder / "many"))
         if "ct" in asked.only:
             (folder / "ct").mkdir()
-            found["ct"] = ct(bench, folder / "ct")
+            found |= note({"ct": ct(bench, folder / "ct")})
         found["longest_stalls_ms"] = bench.heart.longest
         bench.viewer.close()
         get_keeper().close()

@@ -23,6 +23,7 @@ from superqt import QElidingLabel
 
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.canvas import canvas_of, guard
+from napari_bcp.app.key_list import KeyList
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.cases import CasesPanel
 from napari_bcp.app.panels.report import ReportPanel
@@ -64,6 +65,7 @@ class BcpWidget(QWidget):
         self._let_go = QTimer(self, singleShot=True)
         self._let_go.timeout.connect(self._end_if_let_go)
         self._dialogs: dict[bool, PoolDialog] = {}
+        self._keys: KeyList | None = None
 
         self.message = MessageLine()
         self._name = QElidingLabel()
@@ -93,6 +95,9 @@ class BcpWidget(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(self._tab_opener(place))
             self.tabs.setTabToolTip(place, f"{self.tabs.tabText(place)} (Alt+{place + 1})")
+        keys = QShortcut(QKeySequence("F1"), self)
+        keys.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        keys.activated.connect(self._show_keys)
         listen(self, session.pool_changed, self._show_pool)
         listen(self, session.training_changed, self._show_state)
         listen(self, session.progress_changed, self._show_progress)
@@ -127,6 +132,8 @@ class BcpWidget(QWidget):
         pool.setMenu(menu)
         top = QHBoxLayout()
         top.addWidget(self._name, 1)
+        keys = button("Keys", "All keys (F1)", self._show_keys)
+        top.addWidget(keys)
         top.addWidget(pool)
         header = QVBoxLayout()
         header.setContentsMargins(8, 6, 8, 0)
@@ -173,6 +180,12 @@ class BcpWidget(QWidget):
             self.welcome_buttons.append(one)
         column.addStretch()
         return page
+
+    def _show_keys(self) -> None:
+        if self._keys is None:
+            self._keys = KeyList(self)
+        self._keys.show()
+        self._keys.raise_()
 
     def _tab_opener(self, place: int) -> Callable[[], None]:
         tabs = self.tabs

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt import QElidingLabel
 
 from napari_bcp.app import dock
 from napari_bcp.app.dock import BcpWidget
+from napari_bcp.app.panels.review_keys import KEYS
 from napari_bcp.app.session import Session
 from napari_bcp.app.telling import Message, Progress
 from napari_bcp.app.theme import colours_of
@@ -353,3 +355,15 @@ def test_nothing_is_cut_off_of_an_accepted_case_and_the_welcome_page(show, full,
     session.close_pool()
     pumped(session, lambda: session.pool is None)
     assert cut_off(widget) == []
+
+
+def test_all_keys_are_listed_and_every_line_can_be_read(show, session, qtbot):
+    _, widget = show(session)
+    qtbot.keyClick(widget, Qt.Key.Key_F1)
+    qtbot.waitUntil(lambda: widget._keys is not None and widget._keys.isVisible())
+    written = {label.text() for label in widget._keys.findChildren(QLabel)}
+    for keys in KEYS.values():
+        assert QKeySequence(keys[0]).toString(QKeySequence.SequenceFormat.NativeText) in written
+    for label in widget._keys.findChildren(QLabel):
+        assert label.width() >= label.sizeHint().width(), label.text()
+    widget._keys.close()
