@@ -331,8 +331,9 @@ def ct(bench: Bench, folder: Path) -> dict[str, Any]:
     labels = np.asarray(nib.load(truth).dataobj).astype(np.uint8)
     values = range(1, 11)
     writer = MapWriter(labels.shape, list(values))
-    for channel, value in enumerate(values):
-        writer.add(channel, ((labels == value) * np.uint8(220))[None])
+    for start in range(0, labels.shape[2], 25):
+        slab = labels[:, :, start : start + 25]
+        writer.add(start, np.stack([(slab == value) * np.uint8(220) for value in values]))
     writer.save(maps / f"{stem}.map.b2nd", {"run": "0001", "step": 10})
     write_mask(maps / f"{stem}.pseudo.nii.gz", labels, grid)
     del labels
