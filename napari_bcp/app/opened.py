@@ -262,7 +262,7 @@ class OpenCase:
 
     def mask(self) -> NDArray[np.uint8]:
         """Return a copy of the labels as the pool takes them: canonical x, y, z."""
-        return np.ascontiguousarray(from_display(self.labels))
+        return from_display(self.labels.copy())
 
     def effort(self) -> dict[str, Any]:
         """Return what is to be known of an acceptance: time and voxels by hand, and Dice with the pseudo-label."""
@@ -303,7 +303,7 @@ def load_case(pool: Pool, name: str) -> OpenCase:
     case = pool.case(name)
     if case.status == "unusable":
         raise StateError(f"Case '{name}' cannot be shown: {case.reason}", case=name)
-    scan = read_scan(case.path)
+    scan = read_scan(case.path, for_screen=True)
     if case.shape is not None and scan.voxels.shape != case.shape:
         raise ScanError(
             f"{case.path} is {scan.voxels.shape} now and was {case.shape} when case '{name}' came into the pool; bring "
@@ -346,7 +346,7 @@ def read_map(case: Case, grid: Grid | None = None) -> MapFile | None:
 def read_pseudo(case: Case, grid: Grid, values: Sequence[int]) -> NDArray[np.uint8]:
     """Return the pseudo-label of a case that has a map, z, y, x, writable. Raises MaskError."""
     assert case.map is not None  # noqa: S101 - the caller has looked
-    return _labels(read_mask(case.map.pseudo_path, grid, classes=values).voxels, grid)
+    return _labels(read_mask(case.map.pseudo_path, grid, classes=values, for_screen=True).voxels, grid)
 
 
 def _draft_of(pool: Pool, case: Case, shape: tuple[int, ...]) -> Draft | None:
@@ -360,7 +360,7 @@ def _begin(pool: Pool, case: Case, grid: Grid, notes: list[str]) -> tuple[str, N
     values = [one.value for one in pool.classes]
     mask = pool.mask_file(case)
     if mask is not None:
-        return "mask", _labels(read_mask(mask, grid, classes=values or None).voxels, grid)
+        return "mask", _labels(read_mask(mask, grid, classes=values or None, for_screen=True).voxels, grid)
     if case.map is not None:
         try:
             return "pseudo-label", read_pseudo(case, grid, values)
@@ -371,7 +371,7 @@ def _begin(pool: Pool, case: Case, grid: Grid, notes: list[str]) -> tuple[str, N
 
 def _labels(voxels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
     shown, _ = display_arrays(voxels, grid)
-    return np.array(shown, np.uint8, order="C")
+    return np.ascontiguousarray(shown)
 
 
 def _restored(draft: Draft, changed: int) -> str:

@@ -23,7 +23,7 @@ from nibabel.nifti2 import Nifti2Header
 
 from napari_bcp.errors import GridMismatchError, MaskError, ScanAwayError, ScanError
 from napari_bcp.files import atomic_path
-from napari_bcp.scans.geometry import file_view, from_canonical, grid_from_header, orientation_on
+from napari_bcp.scans.geometry import file_view, from_canonical, from_display, grid_from_header, orientation_on
 from napari_bcp.scans.volume import Array, Grid, Header, Mask, Scan
 
 if TYPE_CHECKING:
@@ -74,15 +74,17 @@ def read_grid(path: str | Path) -> Grid:
     return _open(Path(path))[0]
 
 
-def read_scan(path: str | Path) -> Scan:
+def read_scan(path: str | Path, *, for_screen: bool = False) -> Scan:
     """Read a scan, its intensities scaled as its header says.
+
+    for_screen : lay the voxels out in memory as `display_arrays` shows them, which then needs no copy
 
     Voxels that are not finite get the lowest finite value, and a note says so. Raises ScanError if the file is no
     plain scalar scan, broken, without any finite voxel, or larger than the free memory.
     """
     path = Path(path)
     grid, stored = _open(path)
-    voxels = _allocate(path, grid.shape, np.float32, stored)
+    voxels = _allocate(path, grid.shape, np.float32, stored, for_screen)
     places = file_view(voxels, grid.orientation)
     notes = list(grid.notes)
     low, high, lost = math.inf, -math.inf, 0
@@ -108,10 +110,13 @@ def read_scan(path: str | Path) -> Scan:
     return Scan(path, voxels, grid, tuple(notes))
 
 
-def read_mask(path: str | Path, grid: Grid, *, classes: Collection[int] | None = None) -> Mask:
+def read_mask(
+    path: str | Path, grid: Grid, *, classes: Collection[int] | None = None, for_screen: bool = False
+) -> Mask:
     """Read the mask of a scan that lies on `grid`; its file may store the axes in another order.
 
     classes : the values other than 0 that may occur; any from 1 to 255 when None
+    for_screen : as `read_scan` has it
 
     Raises GridMismatchError if its voxels are not those of the grid, MaskError if the file is broken or has
     values that are no classes.
@@ -123,7 +128,7 @@ def read_mask(path: str | Path, grid: Grid, *, classes: Collection[int] | None =
         orientation = orientation_on(grid, own)
         if orientation is None:
             raise _mismatch(path, own, grid)
-        voxels = _allocate(path, grid.shape, np.uint8, stored)
+        voxels = _allocate(path, grid.shape, np.uint8, stored, for_screen)
         places = file_view(voxels, orientation)
         seen = np.zeros(256, bool)
         for part, slab in _slabs(path, stored, notes):
@@ -291,7 +296,9 @@ def _stored(header: Header, file_shape: tuple[int, ...], path: Path) -> _Stored:
     return _Stored(dtype, int(offset), (x, y, z), slope, intercept)
 
 
-def _allocate(path: Path, shape: tuple[int, int, int], dtype: type[np.generic], stored: _Stored) -> Array:
+def _allocate(
+    path: Path, shape: tuple[int, int, int], dtype: type[np.generic], stored: _Stored, for_screen: bool
+) -> Array:
     """Return an array to read into, or raise ScanError if it and a slab do not fit the free memory."""
     slab = max(_SLAB_BYTES, stored.shape[0] * stored.shape[1] * stored.dtype.itemsize)
     needed = math.prod(shape) * np.dtype(dtype).itemsize + 4 * slab
@@ -299,7 +306,7 @@ def _allocate(path: Path, shape: tuple[int, int, int], dtype: type[np.generic], 
     try:
         if needed > free:
             raise MemoryError
-        return np.empty(shape, dtype)
+        return from_display(np.empty(shape[::-1], dtype)) if for_screen else np.empty(shape, dtype)
     except MemoryError:
         raise ScanAwayError(
             f"{path.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_bcp.errors import GridMismatchError, MaskError, ScanError
-from napari_bcp.scans import Grid, is_nifti, nifti, read_grid, read_mask, read_scan, stem, write_mask
+from napari_bcp.scans import Grid, display_arrays, is_nifti, nifti, read_grid, read_mask, read_scan, stem, write_mask
 
 SHAPE = (4, 5, 6)
 VOXELS = np.random.default_rng(0).integers(0, 200, SHAPE, dtype=np.uint8)
@@ -429,3 +429,20 @@ def test_any_damage_to_a_compressed_file_ends_in_a_scan_or_a_refusal(place, valu
     path = tmp_path_factory.getbasetemp() / "damaged.nii.gz"
     path.write_bytes(content[: end % len(content) if end % 3 == 0 else None])
     read_or_refuse(path)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SPL", "AIR"])
+def test_for_the_screen_voxels_are_the_same_and_lie_as_they_are_shown(tmp_path, codes):
+    rng = np.random.default_rng(3)
+    stored = rng.integers(0, 4, (5, 6, 7)).astype(np.uint8)
+    to_codes = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes)
+    )
+    path = tmp_path / "scan.nii.gz"
+    nib.Nifti1Image(stored, np.diag([1.0, 2.0, 3.0, 1.0])).as_reoriented(to_codes).to_filename(path)
+    plain, screen = read_scan(path), read_scan(path, for_screen=True)
+    np.testing.assert_array_equal(screen.voxels, plain.voxels)
+    assert display_arrays(screen.voxels, screen.grid)[0].flags.c_contiguous
+    mask = read_mask(path, plain.grid, for_screen=True).voxels
+    np.testing.assert_array_equal(mask, read_mask(path, plain.grid).voxels)
+    assert display_arrays(mask, plain.grid)[0].flags.c_contiguous
