@@ -11,7 +11,8 @@ from vispy.gloo import gl
 
 def canvas_of(viewer: Any) -> Any:
     """Return the canvas that shows `viewer` (its widget is `native`), or None where there is no window."""
-    shown = [one for one in QApplication.allWidgets() if isinstance(one, QtViewer) and one.viewer is viewer]
+    itself = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
+    shown = [one for one in QApplication.allWidgets() if isinstance(one, QtViewer) and one.viewer is itself]
     return shown[0].canvas if shown else None
 
 

@@ -136,14 +136,18 @@ def new(
 
 
 @app.command(name="open")
-def open_pool(pool: PoolArgument) -> None:
-    """Open the window on a pool: look, train, mend, accept.
+def open_pool(
+    pool: Annotated[Path | None, typer.Argument(metavar="POOL", help="Folder of the pool to show.")] = None,
+) -> None:
+    """Open the window, on a pool if one is named: look, train, mend, accept.
 
     Example: [bold]napari-bcp open POOL[/]
     """
     from napari_bcp.cli.window import open_window
     from napari_bcp.pool import Pool
 
+    if pool is None:
+        raise typer.Exit(open_window())
     Pool.open(pool).close()  # says in the terminal what is wrong with it
     raise typer.Exit(open_window(str(pool)))
 

@@ -1,7 +1,8 @@
 """Take the pictures of this folder: python resources/screenshots/make_screenshots.py [--pool POOL] [--out FOLDER].
 
-Without a pool the sample cohort is drawn and trained on, which takes a few minutes. Needs a screen; a virtual one will
-do: xvfb-run -s "-screen 0 1920x1080x24 +extension GLX" python resources/screenshots/make_screenshots.py
+Without a pool the sample cohort is drawn and trained on, which takes a few minutes. The pictures in the order in which
+they were taken are `loop.gif` too. Needs a screen; a virtual one will do:
+xvfb-run -s "-screen 0 1920x1080x24 +extension GLX" python resources/screenshots/make_screenshots.py
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 os.environ["NAPARI_CONFIG"] = ""  # before napari is imported: nobody's own settings shall show
 
 import napari
+from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CASES, TRAIN, REVIEW, REPORT = range(4)
+_WIDE, _FRAME_MS = 900, 1600
 
 
 class Photographer:
     """A window of one size with the panels, and what a reader does with them."""
 
-    def __init__(self, out: Path, size: tuple[int, int]) -> None:
+    def __init__(self, out: Path, size: tuple[int, int], theme: str) -> None:
         self.out = out
+        self.frames: list[Image.Image] = []
         self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = theme
         self.viewer.window._qt_window.resize(*size)
         self.panels = BcpWidget(self.viewer)
         self.viewer.window.add_dock_widget(self.panels, name="Bidirectional Copy-Paste", area="right")
@@ -52,8 +57,24 @@ class Photographer:
         if tab is not None:
             self.panels.tabs.setCurrentIndex(tab)
         QTest.qWait(settle_ms)
-        self.viewer.screenshot(str(self.out / f"{name}.png"), canvas_only=False, flash=False)
+        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        picture.save(self.out / f"{name}.png", optimize=True)
         print(self.out / f"{name}.png", flush=True)
+        self.frame(picture)
+
+    def frame(self, picture: Image.Image | None = None) -> None:
+        """Add a picture, or the window as it is, to the animated one."""
+        if picture is None:
+            picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        small = picture.resize((_WIDE, round(picture.height * _WIDE / picture.width)), Image.Resampling.LANCZOS)
+        self.frames.append(small.quantize(64, dither=Image.Dither.NONE))
+
+    def save_loop(self) -> None:
+        """Write the animated picture."""
+        first, *others = self.frames
+        options = {"append_images": others, "save_all": True, "duration": _FRAME_MS, "loop": 0, "optimize": True}
+        first.save(self.out / "loop.gif", **options)
+        print(self.out / "loop.gif", flush=True)
 
     def stroke(self, first: tuple[float, float], last: tuple[float, float]) -> None:
         """Draw with the mouse from one place to another, as shares of the canvas."""
@@ -85,11 +106,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--size", default="1280x800")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     wishes = parser.parse_args()
     wishes.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, wishes.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
-        one = Photographer(wishes.out, (width, height))
+        one = Photographer(wishes.out, (width, height), wishes.theme)
         one.shoot("welcome")
         if wishes.pool is None:
             one.session.open_sample(Path(folder) / "sample")
@@ -105,6 +127,12 @@ def main() -> None:
         one.shoot("cases", CASES)
         one.shoot("review", REVIEW, settle_ms=2500)
         layers = one.panels.review.layers
+        layers.take_brush("smart")
+        one.stroke((0.5, 0.42), (0.56, 0.5))
+        one.wait(lambda: "scribble" in one.session.current.edits.operations)
+        one.shoot("review-scribble", settle_ms=1500)
+        layers.undo()
+        layers.take_brush("plain")
         one.panels.review.show_planes(True)
         one.shoot("review-planes", settle_ms=2500)
         one.panels.review.show_planes(False)
@@ -131,8 +159,10 @@ def main() -> None:
             one.wait(lambda name=name: one.session.current.name != name and not one.session.busy)
             QTest.qWait(600)
         one.shoot("report", REPORT)
-        one.viewer.theme = "light"
-        one.shoot("review-light", REVIEW)
+        one.save_loop()
+        if wishes.theme == "dark":
+            one.viewer.theme = "light"
+            one.shoot("review-light", REVIEW)
         one.viewer.close()
         get_keeper().close()
 

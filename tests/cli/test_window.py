@@ -24,6 +24,12 @@ def test_open_shows_the_pool_in_a_window_of_its_own_process(command, started, tm
     assert words[1:] == ["-m", "napari_bcp.app", str(tmp_path / "pool")]
 
 
+def test_open_without_a_pool_shows_the_welcome_page(command, started):
+    assert command("open").code == 0
+    [words] = started
+    assert words[1:] == ["-m", "napari_bcp.app"]
+
+
 def test_a_folder_that_is_no_pool_is_refused_before_a_window_opens(command, started, tmp_path):
     left = command("open", tmp_path)
     assert left.code == 4
