@@ -236,7 +236,7 @@ class CaseTableModel(QAbstractTableModel):
         if column == STATUS:
             return f"{case.status} (rule)" if case.status == "accepted" and case.mask_by == "rule" else case.status
         if column == WHY:
-            return self.why(case.name).partition("\n")[0]
+            return _short(self.why(case.name).partition("\n")[0])
         return moment(case.changed, datetime.now().astimezone()) if column == CHANGED else ""
 
     def _tip(self, case: Case, column: int) -> str:
@@ -327,6 +327,11 @@ class QualityDelegate(QStyledItemDelegate):
 def band_colour(value: float, colours: Colours) -> str:
     """Return the colour of an expected quality: blue for high, orange for medium, red for low."""
     return {"high": colours.blue, "medium": colours.orange}.get(band(value) or "low", colours.red)
+
+
+def _short(reason: str) -> str:
+    """Return a reason as a narrow column has room for it; the line below the table has it whole."""
+    return reason.replace("the model is unsure about ", "unsure: ").replace("unsure: the ", "unsure: ")
 
 
 class CaseTable(QTableView):

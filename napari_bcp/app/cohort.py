@@ -159,12 +159,15 @@ class Cohort:
         if pool is None:
             return
         waiting = [case for case in self.cases.values() if case.status in WAITING]
-        candidates = [Candidate.of(case, _stamp(case) in self._rejected) for case in waiting]
+        turned_down = frozenset(self._rejected)
         by_hand = sum(case.mask_by == "person" for case in self.cases.values() if case.status == "accepted")
         round_ = by_hand // _ROUND
         ranking: Ranking = BalancedUncertainty({one.value: one.name for one in self.classes})
         rng = np.random.default_rng([1, round_])  # so that the order stays while nobody accepts anything
         self._ranking = True
+
+        def rank() -> list[Proposal]:
+            return ranking.rank([Candidate.of(case, _stamp(case) in turned_down) for case in waiting], round_, rng)
 
         def ranked(proposals: list[Proposal]) -> None:
             self._ranking = False
@@ -178,7 +181,7 @@ class Cohort:
             self._ranking = False
             self._telling.failed("cases")(error)
 
-        self._background.run("read", lambda: ranking.rank(candidates, round_, rng), ranked, failed)
+        self._background.run("read", rank, ranked, failed)
 
     # -- many cases -------------------------------------------------------------------------------------------
 

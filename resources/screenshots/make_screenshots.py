@@ -128,7 +128,7 @@ def main() -> None:
         one.shoot("review", REVIEW, settle_ms=2500)
         layers = one.panels.review.layers
         layers.take_brush("smart")
-        one.stroke((0.5, 0.42), (0.56, 0.5))
+        one.stroke((0.5, 0.37), (0.54, 0.41))
         one.wait(lambda: "scribble" in one.session.current.edits.operations)
         one.shoot("review-scribble", settle_ms=1500)
         layers.undo()

@@ -522,3 +522,10 @@ def test_cases_that_leave_the_pool_leave_the_selection(qtbot, opened, number):
     assert table.selected() == []
     assert model.rowCount() == 0
     assert not any("case 1" in names for names in seen)
+
+
+def test_a_narrow_column_has_room_for_what_the_model_is_unsure_about(session, model):
+    reason = "the model is unsure about the aorta"
+    session.change("case_2", reason=reason)
+    assert cell(model, "case_2", WHY) == "unsure: aorta"
+    assert cell(model, "case_2", WHY, TIP) == reason
