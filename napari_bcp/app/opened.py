@@ -5,6 +5,7 @@ Arrays have the axes z, y, x of `scans.geometry.display_arrays`. Nothing here kn
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from napari_bcp.review.interpolate import interpolate_between, painted_slices
 from napari_bcp.review.islands import removed_islands, restore
 from napari_bcp.review.uncertainty import entropy
 from napari_bcp.review.worst import slices_worth_a_look
-from napari_bcp.scans import display_arrays, from_display, read_mask, read_scan
+from napari_bcp.scans import display_arrays, from_display, read_grid, read_mask, read_scan
 from napari_bcp.scans.maps import MapFile
 
 if TYPE_CHECKING:
@@ -303,32 +304,25 @@ def load_case(pool: Pool, name: str) -> OpenCase:
     case = pool.case(name)
     if case.status == "unusable":
         raise StateError(f"Case '{name}' cannot be shown: {case.reason}", case=name)
-    scan = read_scan(case.path, for_screen=True)
-    if case.shape is not None and scan.voxels.shape != case.shape:
+    grid = read_grid(case.path)
+    if case.shape is not None and grid.shape != case.shape:
         raise ScanError(
-            f"{case.path} is {scan.voxels.shape} now and was {case.shape} when case '{name}' came into the pool; bring "
+            f"{case.path} is {grid.shape} now and was {case.shape} when case '{name}' came into the pool; bring "
             "the former file back, or exclude the case.",
             path=case.path,
             case=name,
         )
-    grid = scan.grid
+    with ThreadPoolExecutor(1) as beside:  # both are unpacked at the same time
+        begun = beside.submit(_begin, pool, case, grid)
+        scan = read_scan(case.path, for_screen=True)
+        source, labels, draft, begin_notes = begun.result()
     shown, _ = display_arrays(scan.voxels, grid)
-    notes = list(scan.notes)
+    notes = [*scan.notes, *begin_notes]
     map_ = None
     try:
         map_ = read_map(case, grid)
     except ScanError as error:
         notes.append(str(error))
-    draft = None
-    try:
-        draft = _draft_of(pool, case, shown.shape)
-    except PoolError as error:  # it stays where it is; the reader begins anew
-        notes.append(str(error))
-    if draft is not None:
-        source, labels = "draft", draft.array
-        notes += [draft.note] if draft.note else []
-    else:
-        source, labels = _begin(pool, case, grid, notes)
     opened = OpenCase(pool, case, pool.classes, grid, np.ascontiguousarray(shown), labels, source, draft, map_)
     opened.notes = tuple(notes)
     if draft is not None:
@@ -355,18 +349,27 @@ def _draft_of(pool: Pool, case: Case, shape: tuple[int, ...]) -> Draft | None:
     return Draft.open(path, shape) if case.status in EDITABLE and path.exists() else None
 
 
-def _begin(pool: Pool, case: Case, grid: Grid, notes: list[str]) -> tuple[str, NDArray[np.uint8]]:
-    """Return what labels begin as, and the labels."""
+def _begin(pool: Pool, case: Case, grid: Grid) -> tuple[str, NDArray[np.uint8], Draft | None, list[str]]:
+    """Return what labels begin as, the labels, their draft, and what is to be said about it."""
+    notes = []
+    try:
+        draft = _draft_of(pool, case, grid.shape[::-1])
+    except PoolError as error:  # it stays where it is; the reader begins anew
+        draft = None
+        notes.append(str(error))
+    if draft is not None:
+        return "draft", draft.array, draft, [draft.note] if draft.note else []
     values = [one.value for one in pool.classes]
     mask = pool.mask_file(case)
     if mask is not None:
-        return "mask", _labels(read_mask(mask, grid, classes=values or None, for_screen=True).voxels, grid)
+        voxels = read_mask(mask, grid, classes=values or None, for_screen=True).voxels
+        return "mask", _labels(voxels, grid), None, notes
     if case.map is not None:
         try:
-            return "pseudo-label", read_pseudo(case, grid, values)
+            return "pseudo-label", read_pseudo(case, grid, values), None, notes
         except (MaskError, ScanError) as error:
             notes.append(str(error))
-    return "nothing", np.zeros(grid.shape[::-1], np.uint8)
+    return "nothing", np.zeros(grid.shape[::-1], np.uint8), None, notes
 
 
 def _labels(voxels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
