@@ -22,7 +22,9 @@ def guard(canvas: Any) -> None:
     Without, Mesa's software drawing (22.3, napari 0.9.2) dies of an access to freed memory two or three drawings after
     a pool with an open case was closed: six times of six, and none of six with it. It takes about a millisecond.
     """
-    canvas._scene_canvas.events.draw.connect(_finish, position="first")  # noqa: SLF001
+    scene = getattr(canvas, "_scene_canvas", None)  # napari's own, and nothing to fail for where it has another name
+    if scene is not None:
+        scene.events.draw.connect(_finish, position="first")
 
 
 def _finish(_event: Any) -> None:
