@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from threading import Thread
 from typing import Final
 
 from qtpy.QtCore import QEvent, QObject, QTimer
@@ -21,8 +20,9 @@ class SessionKeeper(QObject):
         super().__init__()
         self.session = session
         self._windows: list[QWidget] = []
-        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then
-        Thread(target=import_module, args=("pandas",), daemon=True).start()
+        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then. Not in
+        # a thread: a collection of garbage there may end objects of Qt, and the process.
+        import_module("pandas")
         self._timer = QTimer(self)
         self._timer.setInterval(_PUMP_MS)
         self._timer.timeout.connect(self._pump)
