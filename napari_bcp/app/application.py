@@ -20,8 +20,8 @@ class SessionKeeper(QObject):
         super().__init__()
         self.session = session
         self._windows: list[QWidget] = []
-        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then. Not in
-        # a thread: a collection of garbage there may end objects of Qt, and the process.
+        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then.
+        # Not in a thread: a collection of garbage there may end objects of Qt, and the process.
         import_module("pandas")
         self._timer = QTimer(self)
         self._timer.setInterval(_PUMP_MS)
