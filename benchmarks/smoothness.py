@@ -41,6 +41,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 import napari_bcp
 from napari_bcp.app.application import get_keeper
+from napari_bcp.app.canvas import canvas_of
 from napari_bcp.app.dock import BcpWidget
 from napari_bcp.app.layer_options import NONE_YET
 from napari_bcp.pool import Pool
@@ -114,7 +115,7 @@ class Canvas:
 
     def __init__(self, viewer: Any) -> None:
         self.viewer = viewer
-        self.widget = viewer.window._qt_viewer.canvas.native
+        self.widget = canvas_of(viewer).native
         self.drawn = 0
         self.widget.frameSwapped.connect(self._count)
 

@@ -9,6 +9,7 @@ from superqt import QElidingLabel
 
 from napari_bcp.app import dock
 from napari_bcp.app.dock import BcpWidget
+from napari_bcp.app.key_list import SECTIONS
 from napari_bcp.app.panels.review_keys import KEYS
 from napari_bcp.app.session import Session
 from napari_bcp.app.telling import Message, Progress
@@ -366,6 +367,9 @@ def test_all_keys_are_listed_and_every_line_can_be_read(show, session, qtbot):
     written = {label.text() for label in widget._keys.findChildren(QLabel)}
     for keys in KEYS.values():
         assert QKeySequence(keys[0]).toString(QKeySequence.SequenceFormat.NativeText) in written
+    listed = " ".join(keys for section in SECTIONS.values() for keys, _ in section)
+    for action in widget.cases.table.actions():
+        assert action.shortcut().toString(QKeySequence.SequenceFormat.PortableText).replace("Del", "Delete") in listed
     for label in widget._keys.findChildren(QLabel):
         assert label.width() >= label.sizeHint().width(), label.text()
     widget._keys.close()
