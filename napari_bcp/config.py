@@ -86,7 +86,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Steps of stage 1 at the least: a teacher that misses a structure would teach that it is not there."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of steps that mix images, at the start; the other steps show labelled blocks as they are."""
-    mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.2
+    mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Share of steps that mix images, at the end; in between it grows with time."""
     stage1_regions: bool = True
     """In stage 1, take the loss of both parts of a mixed image by themselves, or of the image as a whole."""
