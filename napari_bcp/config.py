@@ -87,7 +87,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of steps that mix images, at the start; the other steps show labelled blocks as they are."""
     mixing_late: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """Share of steps that mix images, at the end; in between it grows with time."""
+    """Share of steps that mix images, at the end; in between it grows with time, and with `mixing_steps`."""
+    mixing_steps: Annotated[int, Field(ge=1), Field(json_schema_extra=_unit("steps"))] = 1500
+    """Steps that the share of mixed steps needs to grow to its end, also where the time is up before."""
     stage1_regions: bool = True
     """In stage 1, take the loss of both parts of a mixed image by themselves, or of the image as a whole."""
     direction: Literal["both", "in", "out"] = "both"

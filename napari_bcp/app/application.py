@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
+from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -20,9 +21,10 @@ class SessionKeeper(QObject):
         super().__init__()
         self.session = session
         self._windows: list[QWidget] = []
-        # napari needs pandas for its first layer of labels, which would hold the window up for half a second then.
-        # Not in a thread: a collection of garbage there may end objects of Qt, and the process.
+        # For its first layers napari needs pandas and the units of measurement, which would hold the window up for half
+        # a second each. Not in a thread: a collection of garbage there may end objects of Qt, and the process.
         import_module("pandas")
+        Affine(ndim=3)
         self._timer = QTimer(self)
         self._timer.setInterval(_PUMP_MS)
         self._timer.timeout.connect(self._pump)

@@ -9,10 +9,14 @@ from qtpy.QtWidgets import QApplication
 from vispy.gloo import gl
 
 
+def itself(viewer: Any) -> Any:
+    """Return the viewer: plugins are handed a proxy, whose parts are proxies and no parts of it."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
 def canvas_of(viewer: Any) -> Any:
     """Return the canvas that shows `viewer` (its widget is `native`), or None where there is no window."""
-    itself = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
-    shown = [one for one in QApplication.allWidgets() if isinstance(one, QtViewer) and one.viewer is itself]
+    shown = [one for one in QApplication.allWidgets() if isinstance(one, QtViewer) and one.viewer is itself(viewer)]
     return shown[0].canvas if shown else None
 
 

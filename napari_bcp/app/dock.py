@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.canvas import canvas_of, guard
 from napari_bcp.app.key_list import KeyList
@@ -108,6 +109,8 @@ class BcpWidget(QWidget):
         self._show_pool()
         self._show_state()
         self._show_progress(session.progress)
+        self._search_all = collector.spare(napari_viewer)
+        self.destroyed.connect(self._search_all)
 
     # -- making -----------------------------------------------------------------------------------------------
 
@@ -216,6 +219,7 @@ class BcpWidget(QWidget):
             return
         self._closed = True
         self._viewer.events.theme.disconnect(self._follow_theme)
+        self._search_all()
         self.review.close_down()
 
     # -- showing ----------------------------------------------------------------------------------------------

@@ -411,7 +411,9 @@ class CaseLayers:
         if isinstance(layer, Labels):
             layer.editable = False  # empties napari's own undo history, which would write into the new data
         if layer.data is not data:
-            layer.data = data
+            former, layer.data = layer.data.shape, data
+            if former != data.shape and not layer.visible:
+                layer.scale = options.get("scale", layer.scale)  # napari learns of another extent here alone then
         set_options(layer, options)
         if isinstance(layer, Labels):
             self._lock_or_free(layer)

@@ -13,7 +13,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
-from napari_bcp.app.canvas import canvas_of, guard
+from napari_bcp.app.canvas import canvas_of, guard, itself
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
@@ -21,6 +21,7 @@ from napari_bcp.app.view import PLANES, View, camera_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from qtpy.QtGui import QResizeEvent
 
     from napari_bcp.app.layers import CaseLayers
@@ -29,6 +30,7 @@ _SHARED: Final = ("visible", "opacity", "name")
 _OF_IMAGES: Final = (*_SHARED, "contrast_limits", "blending", "interpolation2d")
 _OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size")
 _BY_HAND: Final = ("selected_label", "brush_size", "mode")  # may be chosen in any of the views
+_OTHERS: Final = 2
 _MS: Final = 15  # in which changes of the first view are gathered
 
 
@@ -62,18 +64,28 @@ class _Plane(QWidget):
         """The layer of the labels, or None."""
         return self._copies["labels"][1] if "labels" in self._copies else None
 
-    def follow(self, own: dict[str, Any]) -> None:
-        """Let the layers be copies of those of the first view."""
+    def follow(self, own: dict[str, Any], make: bool = True) -> bool:
+        """Let the layers be copies of those of the first view; return whether there is one of each now.
+
+        make : make one that is not there yet; not all at once, since napari takes a while for each
+        None is taken away, since that takes napari longer: a copy of nothing is not visible and holds nothing.
+        """
+        missing = [role for role in _ORDER if role in own and role not in self._copies]
         with self._quietly():
-            for role in [one for one, (source, _) in self._copies.items() if own.get(one) is not source]:
-                self.model.layers.remove(self._copies.pop(role)[1])
-            for place, (role, source) in enumerate((one, own[one]) for one in _ORDER if one in own):
-                if role not in self._copies:
-                    self._copies[role] = source, self._copy(source)
-                    self.model.layers.insert(place, self._copies[role][1])
-                self._update(*self._copies[role])
+            for role in missing[: int(make)]:
+                below = [one for one in _ORDER[: _ORDER.index(role)] if one in self._copies]
+                self._copies[role] = own[role], self._copy(role, own[role])
+                self.model.layers.insert(len(below), self._copies[role][1])
+            for part, (_, copy) in self._copies.items():
+                if part in own:
+                    self._copies[part] = own[part], copy
+                    self._update(own[part], copy)
+                else:
+                    self._copies[part] = None, copy
+                    self._empty(copy, own.get("scan"))
             if self.labels is not None:
                 self.model.layers.selection.active = self.labels
+        return len(missing) <= int(make)
 
     def refresh_labels(self) -> None:
         """Draw the labels anew."""
@@ -96,17 +108,18 @@ class _Plane(QWidget):
         """Let go of the layers and the canvas."""
         self._fit_soon.stop()
         self.crosshair.close_down()
-        self.follow({})
+        self._copies.clear()
+        self.model.layers.clear()
         self._canvas.close()
         self._canvas.deleteLater()
 
-    def _copy(self, source: Any) -> Any:
+    def _copy(self, role: str, source: Any) -> Any:
         geometry = {"scale": source.scale, "translate": source.translate, "units": source.units}
         geometry["axis_labels"] = source.axis_labels
         if isinstance(source, Image):
             return Image(source.data, contrast_limits=source.contrast_limits, name=source.name, **geometry)
         made = Labels(source.data, colormap=source.colormap, name=source.name, **geometry)
-        if source is self._layers.own["labels"]:
+        if role == "labels":
             made.bind_key("Control-Z", lambda _: self._layers.undo(), overwrite=True)
             made.bind_key("Control-Shift-Z", lambda _: self._layers.redo(), overwrite=True)
             made.events.paint.connect(self._layers.take_stroke)
@@ -115,8 +128,7 @@ class _Plane(QWidget):
         return made
 
     def _update(self, source: Any, copy: Any) -> None:
-        if copy.data is not source.data:
-            copy.data = source.data
+        self._refill(copy, source.data, source)
         for name in ("scale", "translate"):
             if not np.array_equal(getattr(copy, name), getattr(source, name)):
                 setattr(copy, name, getattr(source, name))
@@ -133,12 +145,30 @@ class _Plane(QWidget):
             if source.editable and self._layers.view.flat:
                 copy.mode = source.mode
 
+    def _empty(self, copy: Any, scan: Any) -> None:
+        """Let `copy` hold nothing, with the extent of `scan` where there is one: all layers make the sliders' range."""
+        shape = copy.data.shape if scan is None else scan.data.shape
+        if any(copy.data.strides) or copy.data.shape != shape:
+            self._refill(copy, np.broadcast_to(np.zeros((), copy.data.dtype), shape), scan or copy)
+            copy.visible = True  # napari looks at its data, and lets go of the former
+        if isinstance(copy, Labels):
+            copy.editable = False
+        if copy.visible:
+            copy.visible = False
+
+    def _refill(self, copy: Any, data: NDArray[Any], like: Any) -> None:
+        if copy.data is data:
+            return
+        former, copy.data = copy.data.shape, data
+        if former != data.shape:
+            copy.scale = like.scale  # also the same: napari learns of another extent here alone if it is not visible
+
     def _chosen_by_hand(self) -> None:
         if self._setting or self.labels is None:
             return
         source, copy = self._copies["labels"]
         for name in _BY_HAND:
-            if source.editable and getattr(source, name) != getattr(copy, name):
+            if source is not None and source.editable and getattr(source, name) != getattr(copy, name):
                 setattr(source, name, getattr(copy, name))
 
     @contextmanager
@@ -164,40 +194,68 @@ class OtherPlanes(QWidget):
 
     def __init__(self, layers: CaseLayers, viewer: Any) -> None:
         super().__init__()
+        viewer = itself(viewer)
         self._layers, self._viewer = layers, viewer
         self._leading = False
-        self.planes = (_Plane(layers), _Plane(layers))
+        self._awake = True
         self._first_fit = 0.0
         canvas = canvas_of(viewer)
         self.first_crosshair = None if canvas is None else Crosshair(viewer, canvas.native)
-        both = QSplitter(Qt.Orientation.Horizontal)
-        for plane in self.planes:
-            both.addWidget(plane)
+        self._both = QSplitter(Qt.Orientation.Horizontal)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(both)
+        column.addWidget(self._both)
         self._soon = QTimer(self, interval=_MS, singleShot=True)
         self._soon.timeout.connect(self._follow)
         self._sources: list[Any] = []
         self._shown: object = None  # the scan that all of which was shown
+        self.planes: tuple[_Plane, ...] = ()
+        self._models: tuple[Any, ...] = ()
+        self._join(viewer)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._follow_soon)
         listen(self, layers.changed, self._follow)
         listen(self, layers.edited, self._refresh)
         layers.others = self._labels
-        self._models = (viewer, *(plane.model for plane in self.planes))
-        for model in self._models:
-            model.dims.events.point.connect(self._lead)
-            camera_of(model).events.zoom.connect(self._zoom)
-            model.mouse_move_callbacks.append(self._point)
+        self._follow_soon()
+
+    @property
+    def complete(self) -> bool:
+        """Whether both planes show all that the first view shows; they are made bit by bit."""
+        return not self._soon.isActive()
+
+    def rest(self) -> None:
+        """Follow nothing and hold nothing of the case until `wake`."""
+        self._awake = False
+        self._soon.stop()
+        if self.first_crosshair is not None:
+            self.first_crosshair.hide()
+        self._layers.others = list
+        self._listen_to([])
+        for plane in self.planes:
+            plane.follow({})
+        self._shown = None
+
+    def wake(self) -> None:
+        """Show the case again."""
+        self._awake = True
+        if self.first_crosshair is not None:
+            self.first_crosshair.show()
+        self._layers.others = self._labels
         self._follow()
 
     def close_down(self) -> None:
         """Listen to nothing any more, and let go of the layers; may be called twice."""
+        self._awake = False
         self._soon.stop()
         if self.first_crosshair is not None:
             self.first_crosshair.close_down()
             self.first_crosshair = None
         self._layers.others = list
         self._listen_to([])
+        if self._models:
+            for event in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
+                event.disconnect(self._follow_soon)
         for model in self._models:
             model.dims.events.point.disconnect(self._lead)
             camera_of(model).events.zoom.disconnect(self._zoom)
@@ -207,22 +265,43 @@ class OtherPlanes(QWidget):
         for plane in self.planes:
             plane.close_down()
 
+    def _join(self, model: Any) -> None:
+        """Let a view lead the others, and be led by them."""
+        self._models = (*self._models, model)
+        model.dims.events.point.connect(self._lead)
+        camera_of(model).events.zoom.connect(self._zoom)
+        model.mouse_move_callbacks.append(self._point)
+
     def _labels(self) -> list[Any]:
         return [plane.labels for plane in self.planes if plane.labels is not None]
 
     def _follow(self) -> None:
-        """Show the case of the first view, in the two planes that it does not show."""
+        """Show the case of the first view, in the two planes that it does not show.
+
+        What is not there yet, canvases and layers, is made one at a turn, so that the window does not stand still.
+        """
+        if not self._awake:
+            return
         own = self._layers.own
+        if len(self.planes) < _OTHERS:
+            self.planes = (*self.planes, _Plane(self._layers))
+            self._both.addWidget(self.planes[-1])
+            self._join(self.planes[-1].model)
+            return self._soon.start()
         first = self._layers.view.plane if self._layers.view.plane in PLANES else "axial"
         others = [name for name in PLANES if name != first]
+        complete = True
         for plane, name in zip(self.planes, others, strict=True):
             plane.view.spacing = self._layers.view.spacing
-            plane.follow(own)
-            plane.title.setText(name)
-            if own and plane.view.plane != name:
+            with self._led():
+                complete = plane.follow(own, make=complete) and complete
+            plane.title.setText(name.capitalize())
+            if own and plane.model.layers and plane.view.plane != name:
                 plane.view.show_plane(name)
                 plane.show_whole()
         self._listen_to(list(own.values()))
+        if not complete:
+            return self._soon.start()
         scan = own["scan"].data if "scan" in own else None
         if scan is not None and scan is not self._shown:
             self._first_fit = float(camera_of(self._viewer).zoom)
@@ -242,7 +321,7 @@ class OtherPlanes(QWidget):
                 getattr(source.events, name).connect(self._follow_soon)
 
     def _follow_soon(self, _event: Any = None) -> None:
-        if not self._soon.isActive():
+        if self._awake and not self._soon.isActive():
             self._soon.start()
 
     def _refresh(self) -> None:
@@ -252,17 +331,14 @@ class OtherPlanes(QWidget):
     def _lead(self, event: Any = None) -> None:
         """Bring all views to the voxel that one of them has gone to."""
         model = self._viewer if event is None else self._model_of(event.source)
-        if self._leading or model is None or model.dims.ndim < 3:
-            return  # there is no case
-        self._leading = True
-        try:
+        if self._leading or not self._awake or model is None or model.dims.ndim < 3:
+            return  # the last: there is no case
+        with self._led():
             point = model.dims.point[-3:]
             for other in self._models:
                 if other is not model and other.dims.ndim >= 3 and not np.allclose(other.dims.point[-3:], point):
                     first = other.dims.ndim - 3
                     other.dims.set_point(range(first, first + 3), point)
-        finally:
-            self._leading = False
 
     def _zoom(self, event: Any) -> None:
         """Zoom the other views as one of them was zoomed."""
@@ -270,22 +346,28 @@ class OtherPlanes(QWidget):
         fits = {id(camera_of(self._viewer)): self._first_fit} if self._models else {}
         fits |= {id(camera_of(plane.model)): plane.fit for plane in self.planes}
         fit = fits.get(id(camera), 0.0)
-        if self._leading or not fit:
+        if self._leading or not fit or not self._awake:
             return
-        self._leading = True
-        try:
+        with self._led():
             for model in self._models:
                 other = camera_of(model)
                 if other is not camera and fits[id(other)]:
                     other.zoom = fits[id(other)] * camera.zoom / fit
-        finally:
-            self._leading = False
 
     def _point(self, model: Any, event: Any) -> None:
         """Lead all views to the voxel under the mouse, with Shift held down."""
-        if "Shift" in event.modifiers and model.dims.ndisplay == 2 and model.dims.ndim >= 3:
+        if self._awake and "Shift" in event.modifiers and model.dims.ndisplay == 2 and model.dims.ndim >= 3:
             first = model.dims.ndim - 3
             model.dims.set_point(range(first, first + 3), tuple(event.position[-3:]))
+
+    @contextmanager
+    def _led(self) -> Iterator[None]:
+        """While it lasts, no view leads the others by what happens to it."""
+        former, self._leading = self._leading, True
+        try:
+            yield
+        finally:
+            self._leading = former
 
     def _model_of(self, dims: Any) -> Any:
         return next((model for model in self._models if model.dims is dims), None)

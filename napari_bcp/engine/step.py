@@ -50,7 +50,8 @@ class Learner:
         torch.set_rng_state(state.torch_rng)
         try:
             state.student.train()
-            mixing = config.mixing + (config.mixing_late - config.mixing) * min(share, 1.0)
+            grown = min(share, state.step / config.mixing_steps, 1.0)
+            mixing = config.mixing + (config.mixing_late - config.mixing) * grown
             if state.rng.random() >= mixing:
                 loss = self._whole_loss()
             elif stage == 1:

@@ -25,14 +25,14 @@ def shown(session, make_napari_viewer, qtbot):
     panel.set_colours(colours_of("dark"))
     viewer.window.add_dock_widget(panel, name="Review", area="right")
     qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: panel._planes.planes[0].isVisible())
+    qtbot.waitUntil(lambda: panel._planes.content.complete)
     yield viewer, panel
     panel.close_down()
 
 
 def test_the_other_planes_show_the_same_arrays_and_follow_the_first(shown, session):
     viewer, panel = shown
-    planes = panel._planes.planes
+    planes = panel._planes.content.planes
     assert [plane.view.plane for plane in planes] == ["coronal", "sagittal"]
     for plane in planes:
         assert [layer.name for layer in plane.model.layers] == ["scan", "map: liver", "uncertainty", "labels"]
@@ -41,7 +41,7 @@ def test_the_other_planes_show_the_same_arrays_and_follow_the_first(shown, sessi
     panel.layers.show_overlay("nothing")
     panel.layers.set_filled(True)
     viewer.layers["labels"].mode = "erase"
-    panel._planes._follow()
+    panel._planes.content._follow()
     for plane in planes:
         assert not plane.model.layers["map: liver"].visible
         assert (plane.labels.contour, plane.labels.mode) == (0, "erase")
@@ -51,7 +51,7 @@ def test_the_other_planes_show_the_same_arrays_and_follow_the_first(shown, sessi
 
 def test_a_stroke_in_another_plane_is_an_edit_of_the_case_and_can_be_undone_there(shown, session, qtbot):
     _, panel = shown
-    coronal, before = panel._planes.planes[0], session.current.labels.copy()
+    coronal, before = panel._planes.content.planes[0], session.current.labels.copy()
     draw(coronal._canvas.canvas.native, (0.3, 0.3), (0.6, 0.4))
     qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
     changed = np.argwhere(session.current.labels != before)
@@ -63,7 +63,7 @@ def test_a_stroke_in_another_plane_is_an_edit_of_the_case_and_can_be_undone_ther
 
 def test_a_slice_of_one_is_the_cursor_of_all(shown):
     viewer, panel = shown
-    planes = panel._planes.planes
+    planes = panel._planes.content.planes
     panel.layers.go_to_slice(0, 5)
     assert [plane.model.dims.point[0] for plane in planes] == [viewer.dims.point[0]] * 2
     planes[1].view.go_to_slice(2, 7)
@@ -72,41 +72,106 @@ def test_a_slice_of_one_is_the_cursor_of_all(shown):
 
 def test_zooming_one_zooms_all(shown):
     viewer, panel = shown
-    before = [camera_of(plane.model).zoom for plane in panel._planes.planes]
+    before = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]
     camera_of(viewer).zoom *= 2
-    after = [camera_of(plane.model).zoom for plane in panel._planes.planes]
+    after = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]
     assert after == pytest.approx([2 * zoom for zoom in before])
 
 
 def test_another_case_takes_over_the_planes_and_without_one_they_are_empty(shown, session):
     _, panel = shown
     session.open(HandMadeCase("case_bb"))
-    for plane in panel._planes.planes:
+    for plane in panel._planes.content.planes:
         assert plane.labels.data is session.current.labels
     session.open(None)
-    assert [len(plane.model.layers) for plane in panel._planes.planes] == [0, 0]
+    for plane in panel._planes.content.planes:
+        assert not any(layer.visible or layer.data.any() for layer in plane.model.layers)
+        assert not plane.labels.editable
+
+
+def test_layers_that_come_and_go_do_so_in_all_planes(shown, qtbot):
+    viewer, panel = shown
+    planes = panel._planes.content.planes
+    panel.layers.show_changes(True)
+    qtbot.waitUntil(lambda: all("changes" in plane.model.layers for plane in planes))
+    assert all(plane.model.layers["changes"].data is viewer.layers["changes"].data for plane in planes)
+    panel.layers.show_changes(False)
+    qtbot.waitUntil(lambda: not any(plane.model.layers["changes"].visible for plane in planes))
+
+
+def test_all_planes_are_led_where_napari_hands_out_its_viewer_as_a_proxy(session, make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    panel = ReviewPanel(session, viewer)
+    panel.set_colours(colours_of("dark"))
+    viewer.window.add_dock_widget(panel, name="Review", area="right")
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel._planes.content.complete)
+    planes = panel._planes.content.planes
+    panel.layers.go_to_slice(0, 5)
+    assert [plane.model.dims.point[0] for plane in planes] == [viewer.dims.point[0]] * 2
+    before = [camera_of(plane.model).zoom for plane in planes]
+    camera_of(viewer).zoom *= 2
+    assert [camera_of(plane.model).zoom for plane in planes] == pytest.approx([2 * zoom for zoom in before])
+    panel.close_down()
+
+
+def test_the_planes_stay_while_a_stroke_goes_on(shown, session):
+    _, panel = shown
+    session.painting = lambda: True
+    panel.show_planes(False)
+    assert panel._three.isChecked()
+    assert panel._planes.content.isVisible()
 
 
 def test_a_locked_case_is_locked_in_all_planes(shown, session):
     _, panel = shown
     session.open(HandMadeCase("case_bb", status="accepted"))
-    panel._planes._follow()
-    assert [plane.labels.editable for plane in panel._planes.planes] == [False, False]
+    panel._planes.content._follow()
+    assert [plane.labels.editable for plane in panel._planes.content.planes] == [False, False]
 
 
 def test_the_planes_go_at_a_second_click_and_nothing_of_them_stays(shown, session, qtbot):
     viewer, panel = shown
     qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
-    assert panel._planes is None
-    assert "Other planes" not in viewer.window.dock_widgets
+    assert not panel._planes.content.isVisible()
     assert panel.layers.others() == []
+    for plane in panel._planes.content.planes:
+        assert not any(layer.visible or layer.data.any() for layer in plane.model.layers)
     viewer.layers["labels"].paint((12, 3, 3), 1)
     assert session.current.edits.operations == ("paint",)
 
 
+def test_the_planes_come_back_with_the_case_that_is_open_then(shown, session, qtbot):
+    viewer, panel = shown
+    made = panel._planes.content.planes
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    session.open(HandMadeCase("case_bb", shape=(30, 40, 44)))
+    panel.layers.go_to_slice(0, 27)
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    planes = panel._planes.content.planes
+    assert planes == made
+    for plane in planes:
+        assert plane.isVisible()
+        assert plane.labels.data is session.current.labels
+        assert plane.labels.visible
+        assert plane.labels.editable
+        assert plane.model.dims.point[0] == viewer.dims.point[0]
+        assert plane.model.dims.range == viewer.dims.range
+
+
+def test_the_cross_of_the_dock_ends_the_planes_and_the_button_makes_them_anew(shown, qtbot):
+    _, panel = shown
+    panel._planes._dock.destroyOnClose()
+    qtbot.waitUntil(lambda: not panel._three.isChecked())
+    assert panel._planes.content is None
+    qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel._planes.content.complete)
+    assert panel._three.isChecked()
+
+
 def test_a_crosshair_in_each_view_shows_where_the_others_are(shown):
     viewer, panel = shown
-    planes = panel._planes
+    planes = panel._planes.content
     panel.layers.view.look_at((9, 20, 14))
     for model, crosshair in [(viewer, planes.first_crosshair)] + [(one.model, one.crosshair) for one in planes.planes]:
         camera = camera_of(model)
@@ -124,7 +189,7 @@ def test_a_crosshair_in_each_view_shows_where_the_others_are(shown):
 
 def test_the_crosshair_of_the_first_view_goes_with_the_planes(shown, qtbot):
     _, panel = shown
-    crosshair = panel._planes.first_crosshair
+    crosshair = panel._planes.content.first_crosshair
     assert crosshair.isVisible()
     qtbot.mouseClick(panel._three, Qt.MouseButton.LeftButton)
     assert not crosshair.isVisible()

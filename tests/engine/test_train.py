@@ -106,6 +106,15 @@ def test_rare_classes_count_more_until_half_of_the_budget_or_stage_2(run):
     assert (late.stage, late.loss) == (2, of(run(steps=1, folder="plain", balanced_share=0, mixing=0), "step")[0].loss)
 
 
+def test_mixing_grows_no_faster_than_with_its_steps(run):
+    def losses(folder, **settings):
+        return [event.loss for event in of(run(steps=4, folder=folder, mixing=0.0, **settings), "step")]
+
+    never = losses("never", mixing_late=0.0)
+    assert losses("slowly", mixing_late=1.0, mixing_steps=10**6) == never
+    assert losses("soon", mixing_late=1.0, mixing_steps=1) != never
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(run, tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(folder=folder, seed=seed, stage1_share=0.5, mixing=1.0)

@@ -48,7 +48,7 @@ class ReportPanel(QWidget):
         self._summary = wrapped_label()
         self._statuses = Plot("Cases", "How many cases had each status, since the pool was made", "", counted="y")
         self._dice = Plot(
-            "Dice, pseudo-label against accepted mask",
+            "Dice of pseudo-labels",
             f"How much of the pseudo-labels was right as it was, by class; a point is the mean of {ROUND} masks",
             "masks accepted by hand",
             span=(0, 1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import Qt, QTimer
@@ -29,7 +28,7 @@ from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
 from napari_bcp.app.panels.review_lists import ReviewLists
 from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, holding, line_across, row_of, swatch
 from napari_bcp.app.parts import Question, button, wrapped_label
-from napari_bcp.app.planes import OtherPlanes
+from napari_bcp.app.planes_dock import PlanesDock
 from napari_bcp.app.status_icons import status_icon
 from napari_bcp.app.wording import counted, duration
 
@@ -62,9 +61,8 @@ class ReviewPanel(QWidget):
         self._restoring = False  # whether the next edit puts an island back
         self._saved_at: float | None = None
         self._viewer = viewer
-        self._planes: OtherPlanes | None = None
-        self._dock: Any = None
         self.layers = CaseLayers(session, viewer)
+        self._planes = PlanesDock(self.layers, viewer, self)
         self._make_head()
         self._make_tools()
         self._make_lists()
@@ -91,7 +89,7 @@ class ReviewPanel(QWidget):
         self._border.finish()
         self._saved_timer.stop()
         self._lists_timer.stop()
-        self.show_planes(False)
+        self._planes.close()
         self.layers.close()
 
     def set_colours(self, colours: Colours) -> None:
@@ -173,6 +171,7 @@ class ReviewPanel(QWidget):
             checkable=True,
         )
         self._three.clicked.connect(self.show_planes)
+        self._planes.shown_changed.connect(self._three.setChecked)
         self._windows = QPushButton("Window")
         self._windows.setToolTip("CT windows for the contrast of the scan")
         self._windows.setMenu(QMenu(self._windows))
@@ -495,25 +494,11 @@ class ReviewPanel(QWidget):
             self._overlay.buttons[_OVERLAYS[(place + 1) % len(_OVERLAYS)]].click()
 
     def show_planes(self, shown: bool) -> None:
-        """Show the other two planes in a dock below the canvas, or take them away."""
-        self._three.setChecked(shown)
-        if shown and self._planes is None:
-            self._planes = OtherPlanes(self.layers, self._viewer)
-            self._dock = self._viewer.window.add_dock_widget(self._planes, name="Other planes", area="bottom")
-            window = self._dock.parent()
-            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
-            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-            window.resizeDocks([self._dock], [window.height() // 2 - 60], Qt.Orientation.Vertical)
-            self._dock.visibilityChanged.connect(self._planes_hidden)
-        elif not shown and self._planes is not None:
-            planes, self._planes = self._planes, None
-            planes.close_down()
-            with suppress(LookupError, RuntimeError):  # the user has closed the dock, or the window
-                self._viewer.window.remove_dock_widget(planes)
-
-    def _planes_hidden(self, visible: bool) -> None:
-        if not visible and self._dock.isHidden():
-            self.show_planes(False)
+        """Show the other two planes in a dock below the canvas, or hide them."""
+        if shown or not self._session.painting():  # napari would lose a stroke that is not done
+            self._planes.show(shown)
+        else:
+            self._three.setChecked(True)
 
     def _next_brush(self) -> None:
         names = [name for name, _ in BRUSHES]

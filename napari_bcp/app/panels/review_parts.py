@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import QRectF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QButtonGroup, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import button
 
@@ -31,12 +31,12 @@ class Segments(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(1)
         for name, tip in choices:
-            one = button(name, tip, checkable=True)
+            one = button(name[:1].upper() + name[1:], tip, checkable=True)
             one.setMinimumWidth(10)
             self._group.addButton(one)
             self.buttons[name] = one
             row.addWidget(one, 1)
-        self._group.buttonClicked.connect(lambda pressed: self.chosen.emit(pressed.text()))
+        self._group.buttonClicked.connect(self._pressed)
 
     def show_choice(self, name: str | None) -> None:
         """Let the button of that name be down, or none."""
@@ -44,6 +44,9 @@ class Segments(QWidget):
         for text, one in self.buttons.items():
             one.setChecked(text == name)
         self._group.setExclusive(True)
+
+    def _pressed(self, pressed: QAbstractButton) -> None:
+        self.chosen.emit(next(name for name, one in self.buttons.items() if one is pressed))
 
 
 class SettlingSlider(QWidget):

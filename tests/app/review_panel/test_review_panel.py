@@ -1,113 +1,24 @@
-"""The Review panel, by clicks and keys: its tools, its lists, and the reader's verdict."""
+"""The Review panel, by clicks and keys: its tools, and the reader's verdict."""
 
 import numpy as np
 import pytest
 from canvas_cases import HandMadeCase, HandMadeSession
-from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QAction, QKeySequence, QMouseEvent
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QAction, QKeySequence
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionSlider
+from qtpy.QtWidgets import QStyle, QStyleOptionSlider
+from review_hands import LEFT, LIVER, keyed
 from strokes import press, stroke
 
 from napari_bcp.app.edits import Edits
-from napari_bcp.app.panels.review import KEYS, ReviewPanel
-from napari_bcp.app.theme import colours_of
+from napari_bcp.app.panels.review import KEYS
 from napari_bcp.pool.drafts import Draft
 
-LEFT = Qt.MouseButton.LeftButton
-LIVER, SPLEEN, AORTA = 1, 2, 5
-
-
-@pytest.fixture
-def session():
-    """A session whose case a reader can edit at once, another case being proposed next."""
-    made = HandMadeSession(HandMadeCase())
-    made.proposals = ["case_b"]
-    return made
-
-
-@pytest.fixture
-def show(make_napari_viewer, qtbot):
-    """Return a function that shows a session's panel in a window; all is taken down in the end."""
-    panels = []
-
-    def make(session):
-        viewer = make_napari_viewer(show=True)
-        viewer.window.resize(1280, 800)
-        panel = ReviewPanel(session, viewer)
-        panel.set_colours(colours_of("dark"))
-        panels.append(panel)
-        viewer.window.add_dock_widget(panel, name="Review")
-        viewer.window.activate()
-        qtbot.waitUntil(lambda: panel.isVisible() and panel.isActiveWindow(), timeout=30_000)
-        return viewer, panel
-
-    yield make
-    for panel in panels:
-        panel.close_down()
-
-
-@pytest.fixture
-def alone(session, qtbot):
-    """A viewer without a window, and the panel of the case in a window of its own: a blink instead of seconds."""
-    viewer = ViewerModel()
-    panel = ReviewPanel(session, viewer)
-    qtbot.addWidget(panel, before_close_func=ReviewPanel.close_down)
-    panel.set_colours(colours_of("dark"))
-    panel.resize(420, 700)
-    panel.show()
-    panel.activateWindow()
-    qtbot.waitUntil(panel.isActiveWindow)
-    return viewer, panel
-
-
-@pytest.fixture
-def shown(request):
-    """The same in napari's window, for what has to work from the canvas; a click does not need it."""
-    by_key = getattr(request.node, "callspec", None) is None or request.node.callspec.params.get("by_key", True)
-    return request.getfixturevalue("napari_shown" if by_key else "alone")
+SPLEEN, AORTA = 2, 5
 
 
 def shown_plane(panel):
     return next((name for name, one in panel._plane.buttons.items() if one.isChecked()), None)
-
-
-@pytest.fixture
-def napari_shown(show, session):
-    """The viewer and the panel of the case in napari's window."""
-    return show(session)
-
-
-@pytest.fixture
-def viewer(alone):
-    return alone[0]
-
-
-@pytest.fixture
-def panel(alone):
-    return alone[1]
-
-
-@pytest.fixture
-def click(qtbot):
-    """Return a function that clicks on a button as a hand does: not on one that is disabled."""
-
-    def do(button):
-        assert button.isVisible()
-        assert button.isEnabled(), button.text()
-        qtbot.mouseClick(button, LEFT)
-
-    return do
-
-
-def keyed(where, name):
-    """Press the key of an action, with the focus on a panel, or on the canvas of a viewer."""
-    combination = QKeySequence(KEYS[name][0])[0]
-    if isinstance(where, ReviewPanel):
-        QTest.keyClick(where, combination.key(), combination.keyboardModifiers())
-    else:
-        press(where, combination.key(), combination.keyboardModifiers())
 
 
 def painted(session, box=(slice(12, 13), slice(2, 5), slice(2, 5)), value=LIVER):
@@ -459,142 +370,6 @@ def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtb
     qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
     panel.hide()
     assert session.current.edits.operations == ("move border",)
-
-
-# -- islands and slices -------------------------------------------------------------------------------------------
-
-
-def islands_shown(panel):
-    panel.lists.setCurrentWidget(panel.lists.islands)
-    return panel.lists.islands
-
-
-def row_place(tree, row):
-    return tree.visualItemRect(tree.topLevelItem(row)).center()
-
-
-def point_at(widget, place):
-    """Move the pointer over a widget with no button down."""
-    where = QPointF(place)
-    everywhere = QPointF(widget.mapToGlobal(place))
-    none = Qt.MouseButton.NoButton
-    move = QMouseEvent(QEvent.Type.MouseMove, where, everywhere, none, none, Qt.KeyboardModifier.NoModifier)
-    QApplication.sendEvent(widget, move)
-
-
-def restored(session):
-    return (session.current.labels[session.current.island_box] == LIVER).any()
-
-
-def test_islands_are_listed_with_volume_and_mean_probability(panel, session):
-    tree = islands_shown(panel)
-    [island] = session.current.islands()
-    assert panel.lists.tabText(1) == "Removed islands (1)"
-    item = tree.topLevelItem(0)
-    assert item.text(0) == "liver"
-    assert float(item.text(1).removesuffix(" ml")) == pytest.approx(island.voxels * 3 / 1000, rel=0.05)
-    assert item.text(2) == f"{100 * session.current.probability(LIVER).flat[island.indices].mean() / 255:.0f} %"
-
-
-def test_a_selected_island_is_shown_and_its_button_restores_it(alone, session, qtbot):
-    viewer, panel = alone
-    tree = islands_shown(panel)
-    qtbot.mouseClick(tree.viewport(), LEFT, pos=row_place(tree, 0))
-    assert "island" in viewer.layers
-    assert viewer.dims.current_step[0] in (2, 3)
-    assert viewer.layers.selection.active == viewer.layers["labels"], "the tool stays in the hand"
-    qtbot.mouseClick(tree.itemWidget(tree.topLevelItem(0), 3), LEFT)
-    assert session.done[-1][0] == "restore_island"
-    assert restored(session)
-    assert "island" not in viewer.layers
-    qtbot.waitUntil(lambda: tree.topLevelItemCount() == 0)
-    panel.layers.undo()
-    assert not restored(session)
-    qtbot.waitUntil(lambda: tree.topLevelItemCount() == 1, timeout=10_000)
-
-
-def test_enter_restores_the_island_under_the_cursor(panel, session, qtbot):
-    tree = islands_shown(panel)
-    tree.setFocus()
-    qtbot.keyClick(tree, Qt.Key.Key_Down)
-    qtbot.keyClick(tree, Qt.Key.Key_Return)
-    assert restored(session)
-    assert session.current.edits.operations == ("restore island",)
-
-
-def test_an_island_under_the_pointer_is_shown_and_leaving_it_goes_back(alone):
-    viewer, panel = alone
-    tree = islands_shown(panel)
-    here = viewer.dims.current_step[0]
-    assert here == 12
-    center = viewer.scene.camera.center
-    point_at(tree.viewport(), row_place(tree, 0))
-    assert "island" in viewer.layers
-    assert viewer.dims.current_step[0] in (2, 3)
-    assert viewer.scene.camera.center[1:] == center[1:], "the view does not jump about"
-    QApplication.sendEvent(tree.viewport(), QEvent(QEvent.Type.Leave))
-    assert "island" not in viewer.layers
-    assert viewer.dims.current_step[0] == here
-
-
-def test_the_selected_island_is_back_once_the_pointer_leaves_another(alone):
-    viewer, panel = alone
-    [island] = panel._case.islands()
-    panel.lists.island_chosen.emit(island)
-    there = viewer.dims.current_step
-    panel.lists.island_pointed_at.emit(island)
-    panel.lists.island_pointed_at.emit(None)
-    assert "island" in viewer.layers
-    assert viewer.dims.current_step == there
-
-
-def test_islands_cannot_be_restored_in_a_locked_case(panel, session, qtbot):
-    session.change(status="accepted", editable=False)
-    tree = islands_shown(panel)
-    button = tree.itemWidget(tree.topLevelItem(0), 3)
-    assert not button.isEnabled()
-    tree.setFocus()
-    qtbot.keyClick(tree, Qt.Key.Key_Down)
-    qtbot.keyClick(tree, Qt.Key.Key_Return)
-    assert session.done == []
-    session.change(status="draft", editable=True)
-    assert button.isEnabled()
-
-
-def test_a_slice_worth_a_look_is_one_click_away_by_the_number_at_naparis_slider(shown, session, qtbot):
-    viewer, panel = shown
-    case = session.current
-    case.edits.apply("forget", np.where(np.arange(24)[:, None, None] == 11, 0, case.labels).astype(np.uint8))
-    qtbot.waitUntil(lambda: panel.lists.advice.count() and "11" in panel.lists.advice.item(0).text(), timeout=10_000)
-    advice = panel.lists.advice
-    assert advice.item(0).text() == "Slice 11: The liver is missing between two slices that have it"
-    qtbot.mouseClick(advice.viewport(), LEFT, pos=advice.visualItemRect(advice.item(0)).center())
-    assert viewer.dims.current_step[0] == 11
-    slider = viewer.window._qt_viewer.dims.slider_widgets[0]
-    assert slider.curslice_label.text() == "11", "the same number stands beside the slider"
-    viewer.dims.set_current_step(0, 3)
-    qtbot.mouseClick(advice.viewport(), LEFT, pos=advice.visualItemRect(advice.item(0)).center())
-    assert viewer.dims.current_step[0] == 11, "a second click goes there again"
-
-
-def test_slices_are_those_of_the_shown_plane(alone, session, qtbot):
-    viewer, panel = alone
-    keyed(panel, "sagittal")
-    wanted = [note.index for note in session.current.worth_a_look(2)]
-    axial = [note.index for note in session.current.worth_a_look(0)]
-    assert wanted != axial
-
-    def listed():
-        return [
-            int(panel.lists.advice.item(i).text().removeprefix("Slice ").partition(":")[0])
-            for i in range(panel.lists.advice.count())
-        ]
-
-    qtbot.waitUntil(lambda: listed() == wanted, timeout=10_000)
-    panel.lists.advice.setFocus()
-    qtbot.keyClick(panel.lists.advice, Qt.Key.Key_Down)
-    qtbot.keyClick(panel.lists.advice, Qt.Key.Key_Up)
-    assert viewer.dims.current_step[2] == wanted[0]
 
 
 # -- saved, busy, strokes -----------------------------------------------------------------------------------------
