@@ -15,7 +15,7 @@ from napari_bcp.app.session import Session
 from napari_bcp.app.telling import Message, Progress
 from napari_bcp.app.theme import colours_of
 
-from conftest import QuietTrainer  # isort: skip
+from quiet_trainer import QuietTrainer  # isort: skip
 from made_maps import made_map  # isort: skip
 
 LEFT = Qt.MouseButton.LeftButton
