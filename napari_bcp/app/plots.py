@@ -166,11 +166,16 @@ class Plot(QWidget):
 
     def _head(self) -> None:
         keys = "".join(
-            f' &nbsp;<span style="color:{line.colour}">■</span>&nbsp;{escape(line.name)}'
+            f' &nbsp;<span style="color:{line.colour}">■</span>&nbsp;{_unbroken(line.name)}'
             for line in self._lines
             if line.name
         )
         self._heading.setText(escape(self._title) + keys)
+
+
+def _unbroken(name: str) -> str:
+    """Return a name as HTML that stays on one line."""
+    return escape(name).replace(" ", "&nbsp;")
 
 
 def _thinned(values: Sequence[float]) -> tuple[float, ...]:
