@@ -40,7 +40,7 @@ VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
     "direction": _of("direction", ("both", "in", "out")),
     "pretrain": _of("stage1_share", (0.0, 0.2, 0.4, 0.6, 0.8), stage1_steps=0),
     "mixing": tuple(
-        Variant(f"{first} to {last}", {"mixing": first, "mixing_late": last})
+        Variant(f"{first} to {last}", {"mixing": first, "mixing_late": last, "mixing_steps": 1})
         for first, last in ((0.0, 0.0), (0.2, 0.2), (0.2, 0.5), (0.5, 1.0), (1.0, 1.0))
     ),
     "components": _of("components", ("largest", "all")),
@@ -55,7 +55,8 @@ VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
     "augment": _of("augment", ("none", "light", "strong")),
     "loss": _of("loss", LOSSES, balanced_share=0.0),
 }
-"""By the word that `--vary` takes. Losses are compared without the loss that the quick preset begins with."""
+"""By the word that `--vary` takes. Losses are compared without the loss that the quick preset begins with,
+shares of mixed steps as they are named, however few the steps."""
 
 
 def variants_of(vary: str, only: Sequence[str] = ()) -> tuple[Variant, ...]:

@@ -2,6 +2,7 @@
 
 import pytest
 from edits_by_hand import new_edits
+from qtpy.QtCore import Qt
 from quiet_trainer import QuietTrainer
 
 import napari_bcp
@@ -81,3 +82,15 @@ def path(tmp_path):
 def edits(path):
     """Edits of a small array, without a draft yet."""
     return new_edits(path)
+
+
+@pytest.fixture
+def click(qtbot):
+    """Return a function that clicks on a button as a hand does: not on one that is disabled."""
+
+    def do(button):
+        assert button.isVisible()
+        assert button.isEnabled(), button.text()
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    return do

@@ -71,18 +71,6 @@ def panel(session, qtbot):
     return made
 
 
-@pytest.fixture
-def click(qtbot):
-    """Return a function that clicks on a button as a hand does: not on one that is disabled."""
-
-    def do(button):
-        assert button.isVisible()
-        assert button.isEnabled(), button.text()
-        qtbot.mouseClick(button, LEFT)
-
-    return do
-
-
 def possible(panel):
     """Return what can be pressed now."""
     return {one.text() for one in (panel._start, panel._pause, panel._stop) if one.isEnabled()}

@@ -152,3 +152,10 @@ def test_the_table_is_read_as_it_was_written(sweep, pool):
     with (pool.root / "ablations" / "beta.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == table(pool, "beta")
     assert table(pool, "alpha") == []
+
+
+def test_shares_of_mixed_steps_are_reached_however_few_the_steps():
+    for variant in variants_of("mixing"):
+        first, last = (float(word) for word in variant.name.split(" to "))
+        settings = make_config("quick", variant.settings)
+        assert (settings.mixing, settings.mixing_late, settings.mixing_steps) == (first, last, 1)

@@ -3,7 +3,6 @@
 import pytest
 from canvas_cases import HandMadeCase, HandMadeSession
 from napari.components import ViewerModel
-from review_hands import LEFT
 
 from napari_bcp.app.panels.review import ReviewPanel
 from napari_bcp.app.theme import colours_of
@@ -73,15 +72,3 @@ def viewer(alone):
 @pytest.fixture
 def panel(alone):
     return alone[1]
-
-
-@pytest.fixture
-def click(qtbot):
-    """Return a function that clicks on a button as a hand does: not on one that is disabled."""
-
-    def do(button):
-        assert button.isVisible()
-        assert button.isEnabled(), button.text()
-        qtbot.mouseClick(button, LEFT)
-
-    return do
