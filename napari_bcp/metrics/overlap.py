@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHUNK = 1 << 18  # voxels counted at once: bincount needs 8 bytes for each
+_CHUNK = 1 << 20  # voxels counted at once
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,22 @@ def dice_per_class(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], clas
 
 
 def _joint_histogram(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how often each pair of values (prediction, truth) occurs, (256, 256), in one bounded pass."""
+    """Return how often each pair of values (prediction, truth) occurs, (256, 256), in one bounded pass.
+
+    Masks hold long stretches of one pair, so that stretches are counted, weighted by their lengths.
+    """
     _check(prediction, truth)
     if prediction.dtype != np.uint8 or truth.dtype != np.uint8:
         raise ValueError(f"class values are {prediction.dtype} and {truth.dtype}, expected uint8")
     pairs = np.zeros(256 * 256, np.int64)
     predicted, true = prediction.ravel(), truth.ravel()
     for start in range(0, true.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        pairs += np.bincount(predicted[part].astype(np.uint16) << 8 | true[part], minlength=pairs.size)
+        some, others = predicted[start : start + _CHUNK], true[start : start + _CHUNK]
+        new = np.flatnonzero((some[1:] != some[:-1]) | (others[1:] != others[:-1])) + 1
+        begins = np.concatenate([[0], new])
+        lengths = np.diff(begins, append=some.size)
+        found = np.bincount(some[begins].astype(np.uint16) << 8 | others[begins], lengths, pairs.size)
+        pairs += found.astype(np.int64)  # sums of whole numbers below 2**53: exact
     return pairs.reshape(256, 256)
 
 

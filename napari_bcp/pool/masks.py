@@ -81,7 +81,7 @@ def checked_array(mask: NDArray[Any], name: str, grid: Grid, classes: Sequence[C
         raise MaskError(f"The mask for case '{name}' holds {array.dtype} numbers; give whole class values.", case=name)
     if array.size and not 0 <= int(array.min()) <= int(array.max()) <= 255:
         raise MaskError(f"The mask for case '{name}' has values outside 0 to 255; renumber its classes.", case=name)
-    voxels = array.astype(np.uint8)
+    voxels = array.astype(np.uint8, copy=False)
     unknown = sorted(set(values_in(voxels)) - {spec.value for spec in classes})
     if classes and unknown:
         known = ", ".join(f"{spec.value} {spec.name}" for spec in classes)
@@ -98,5 +98,7 @@ def values_in(voxels: NDArray[np.uint8]) -> list[int]:
     seen = np.zeros(256, bool)
     outer = int(np.argmax(np.abs(voxels.strides)))  # so that a plane lies together in memory
     for plane in np.moveaxis(voxels, outer, 0):  # all at once would be sorted, which takes seconds for a large CT
-        seen[plane] = True
+        row = plane.ravel(order="K")
+        seen[row[:1]] = True
+        seen[row[1:][row[1:] != row[:-1]]] = True  # where a stretch of one value begins
     return [int(value) for value in np.flatnonzero(seen) if value]

@@ -156,7 +156,7 @@ def write_mask(path: str | Path, voxels: Array, grid: Grid) -> None:
 
     Raises GridMismatchError if `voxels` has not the grid's shape, MaskError if it holds no classes.
     """
-    _write(Path(path), voxels, grid, slope=1.0)
+    _write(Path(path), voxels, grid, slope=1.0, strategy=zlib.Z_RLE)  # a third of the time, nearly the same size
 
 
 def write_map(path: str | Path, voxels: Array, grid: Grid) -> None:
@@ -164,7 +164,7 @@ def write_map(path: str | Path, voxels: Array, grid: Grid) -> None:
 
     Axes, shape, orientation and units are those of the scan's file. Raises as `write_mask`.
     """
-    _write(Path(path), voxels, grid, slope=1 / 255)
+    _write(Path(path), voxels, grid, slope=1 / 255, strategy=zlib.Z_DEFAULT_STRATEGY)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -382,8 +382,11 @@ def _mismatch(path: Path, own: Grid, grid: Grid) -> GridMismatchError:
 # -- writing ----------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, voxels: Array, grid: Grid, slope: float) -> None:
-    """Write uint8 voxels under the scan's header, changed only in what describes the voxels' type."""
+def _write(path: Path, voxels: Array, grid: Grid, slope: float, strategy: int) -> None:
+    """Write uint8 voxels under the scan's header, changed only in what describes the voxels' type.
+
+    strategy : one of zlib's
+    """
     if not is_nifti(path):
         raise MaskError(f"{path.name} must end in .nii or .nii.gz.", path=path)
     if voxels.shape != grid.shape:
@@ -399,11 +402,9 @@ def _write(path: Path, voxels: Array, grid: Grid, slope: float) -> None:
     header["cal_min"] = header["cal_max"] = 0  # the scan's window does not suit
     header["intent_code"] = 0
     stored = from_canonical(voxels.astype(np.uint8, copy=False), grid)
+    content = [header.binaryblock, bytes(4), np.ascontiguousarray(stored.T).data]  # x varies fastest in a file
+    if _is_gzip(path):  # zlib's own gzip header has no name and no time: same mask, same bytes
+        gzipped = zlib.compressobj(wbits=31, strategy=strategy)
+        content = [*map(gzipped.compress, content), gzipped.flush()]
     with atomic_path(path) as part, part.open("wb") as file:
-        if _is_gzip(path):
-            with gzip.GzipFile("", "wb", 6, file, mtime=0) as zipped:  # no name, no time: same mask, same bytes
-                zipped.write(header.binaryblock + bytes(4))
-                zipped.write(stored.tobytes(order="F"))
-        else:
-            file.write(header.binaryblock + bytes(4))
-            file.write(stored.tobytes(order="F"))
+        file.writelines(content)
