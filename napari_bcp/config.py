@@ -112,10 +112,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Send inward and outward mixes through the network together, or one after the other."""
     predict_with: Literal["teacher", "student"] = "teacher"
     """The network that makes maps."""
-    components: Literal["largest", "all"] = "largest"
-    """Keep the largest connected component of each class of a pseudo-label, or all of them."""
-    map_components: Literal["largest", "all"] = "largest"
-    """The same for the pseudo-labels that a reader sees; all keeps both of two kidneys."""
+    components: Literal["auto", "largest", "all"] = "auto"
+    """Of each class of a pseudo-label keep as many of its largest connected components as masks have, one, or all."""
+    map_components: Literal["auto", "largest", "all"] = "auto"
+    """The same for the pseudo-labels that a reader sees; auto keeps both of two kidneys that are drawn as one class."""
     pseudo: Literal["crop", "case"] = "case"
     """Let the teacher label the blocks of each step (crop), or whole scans now and then (case)."""
     pseudo_every: Annotated[int, Field(ge=1), Field(json_schema_extra=_unit("steps"))] = 150
@@ -218,6 +218,7 @@ _PAPER: dict[str, Any] = {
     "teacher_from_start": False,
     "joint_passes": False,
     "predict_with": "student",
+    "components": "largest",
     "foreground": 0.0,
     "precision": "float32",
 }
@@ -234,6 +235,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "spacing": (0.0, 0.0, 0.0),
         "stage1_batch": 2,
         **_PAPER,
+        "map_components": "largest",
         "stage1_regions": False,
         "stage1_share": 2000 / 17000,
         "buffers": "own",

@@ -71,8 +71,9 @@ class Bank:
         teacher.train(self._config.teacher_mode == "train")
         chances = whole_probabilities(teacher, self._plan, image, self._device)
         labels: NDArray[np.uint8] = chances.argmax(axis=0).astype(np.uint8)
-        if self._config.components == "largest":
-            labels, _ = keep_largest(labels, self._config.connectivity)
+        if self._config.components != "all":
+            kept = self._plan.parts_kept(self._config.components, range(1, len(chances)))
+            labels, _ = keep_largest(labels, self._config.connectivity, kept)
         quality = _quality(chances, labels)
         if self._config.sure > 0:
             labels[chances.max(axis=0) < self._config.sure] = UNSURE

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel
 
+from napari_bcp.method.pseudo_labels import count_parts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ class Fingerprint(BaseModel, frozen=True):
 
     ct : whether values look like Hounsfield units.  foreground : 0.5, 50 and 99.5 percentile, mean and SD of the
     values inside the structures, over labelled scans.  diameters : per class value, diameter in mm of a ball of
-    the class's median volume.
+    the class's median volume.  parts : per class value, of how many parts it consists in the mask with most of them.
     """
 
     shape: tuple[float, float, float]
@@ -29,6 +31,7 @@ class Fingerprint(BaseModel, frozen=True):
     ct: bool
     foreground: tuple[float, float, float, float, float]
     diameters: dict[int, float]
+    parts: dict[int, int] = {}
 
 
 class Survey:
@@ -40,6 +43,7 @@ class Survey:
         self._inside: list[NDArray[np.float32]] = []
         self._anywhere: list[NDArray[np.float32]] = []
         self._volumes: dict[int, list[float]] = {}
+        self._parts: dict[int, int] = {}
 
     def add(self, scan: Scan, mask: Mask) -> None:
         """Look at one labelled scan."""
@@ -54,6 +58,8 @@ class Survey:
         counts = np.bincount(mask.voxels.ravel())
         for value in np.flatnonzero(counts[1:]) + 1:
             self._volumes.setdefault(int(value), []).append(counts[value] * float(np.prod(scan.grid.spacing)))
+        for given, parts in count_parts(mask.voxels).items():
+            self._parts[given] = max(parts, self._parts.get(given, 1))
 
     def fingerprint(self, grids: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Fingerprint:
         """Return the fingerprint; `grids` holds shape and spacing of every scan (headers are enough)."""
@@ -69,6 +75,7 @@ class Survey:
             ct=all(self._ct),
             foreground=(*map(float, percentiles), float(values.mean()), float(values.std()) or 1.0),
             diameters={k: float((6 * np.median(v) / np.pi) ** (1 / 3)) for k, v in sorted(self._volumes.items())},
+            parts=dict(sorted(self._parts.items())),
         )
 
 

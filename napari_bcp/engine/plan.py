@@ -34,6 +34,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     blend : how overlapping blocks are weighted.  stride : step between blocks in voxels.
     device : kind of device that it
     was made for, and whether bfloat16 was found to pay there.  ct_window : low, high, mean and SD for normalise = "ct".
+    parts : of how many components each of the classes consists, as far as the masks tell.
     """
 
     dimensions: Literal[2, 3]
@@ -53,10 +54,18 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     stage1_batch: int
     device: str
     bfloat16: bool
+    parts: tuple[int, ...] = ()  # of runs before it was measured: one each
 
     def bfloat16_on(self, device: torch.device) -> bool:
         """Say whether to compute in bfloat16: as was decided for the device that the plan was made for."""
         return self.bfloat16 and device.type == self.device
+
+    def parts_kept(self, components: str, values: Sequence[int]) -> dict[int, int]:
+        """Return how many components of each class stay where only its largest are kept.
+
+        components : "auto" for as many as masks have, "largest" for one.  values : of the classes in the labels
+        """
+        return dict(zip(values, self.parts, strict=False)) if components == "auto" else {}
 
     @property
     def grid_key(self) -> str:
@@ -151,6 +160,7 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
         stage1_batch=config.stage1_batch or batch,
         device=device.type,
         bfloat16=config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_pays(device)),
+        parts=tuple(found.parts.get(value, 1) for value in sorted(classes)),
     )
 
 

@@ -78,7 +78,7 @@ def predict_scan(
     *,
     device: torch.device,
     bfloat16: bool = False,
-    components: str = "largest",
+    components: str = "auto",
     connectivity: Connectivity = "corner",
     stop: Callable[[], bool] | None = None,
 ) -> Prediction | None:
@@ -136,8 +136,8 @@ def predict_scan(
     finally:
         network.train(was_training)
     islands: dict[int, list[int]] = {}
-    if components == "largest":
-        labels, islands = keep_largest(labels, connectivity)
+    if components != "all":
+        labels, islands = keep_largest(labels, connectivity, plan.parts_kept(components, plan.classes))
     counts = count_values(labels)
     voxel_ml = float(np.prod(grid.spacing)) / 1000
     return Prediction(

@@ -147,8 +147,9 @@ class Learner:
         else:
             logits = [self._forward(teacher, one) for one in images]
         labels = [decide(z) for z in logits]
-        if self.config.components == "largest":
-            labels = [clean_batch(one, self.config.connectivity) for one in labels]
+        if self.config.components != "all":
+            kept = self.plan.parts_kept(self.config.components, range(1, 1 + len(self.plan.classes)))
+            labels = [clean_batch(one, self.config.connectivity, kept) for one in labels]
         return [one.long() for one in labels]
 
     def _measure_agreement(self, ways: Sequence[str], logits: list[Tensor], targets: list[Any], keep: Tensor) -> None:

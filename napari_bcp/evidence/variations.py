@@ -43,7 +43,7 @@ VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
         Variant(f"{first} to {last}", {"mixing": first, "mixing_late": last, "mixing_steps": 1})
         for first, last in ((0.0, 0.0), (0.2, 0.2), (0.2, 0.5), (0.5, 1.0), (1.0, 1.0))
     ),
-    "components": _of("components", ("largest", "all")),
+    "components": _of("components", ("auto", "largest", "all")),
     "ema": _of("ema", (0.9, 0.97, 0.99, 0.999)),
     "teacher-mode": _of("teacher_mode", ("eval", "train")),
     "pseudo": (

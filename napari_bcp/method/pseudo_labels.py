@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -10,9 +10,14 @@ from scipy import ndimage
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 Connectivity = Literal["face", "edge", "corner"]
+
+PART: Final = 0.1
+"""A component of at least this share of its class's largest is a part of the structure, such as a second kidney."""
 
 _RANK = {"face": 1, "edge": 2, "corner": 3}  # how many coordinates of a neighbour may differ
 
@@ -29,11 +34,12 @@ def decide(logits: Tensor) -> Tensor:
 
 
 def keep_largest(
-    labels: NDArray[np.uint8], connectivity: Connectivity = "corner"
+    labels: NDArray[np.uint8], connectivity: Connectivity = "corner", parts: Mapping[int, int] | None = None
 ) -> tuple[NDArray[np.uint8], dict[int, list[int]]]:
     """Keep the largest connected component of each class of one image.
 
     labels : (*S) uint8 in two or three dimensions, 0 is background and never filtered.
+    parts : how many components of a class stay at most, where it is not one; all but the largest must be parts (PART).
     Returns the cleaned copy and, per class, the sizes in voxels of the islands that were removed, largest first.
     Of components of equal size the one met first in C order stays; an empty class stays empty.
     """
@@ -43,14 +49,35 @@ def keep_largest(
     for value in np.flatnonzero(count_values(labels)[1:]) + 1:
         where = _bounding_box(labels == value)
         inside = labels[where] == value
-        parts, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
+        numbers, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
         if count < 2:
             continue
-        sizes = count_values(parts, count + 1)[1:]
-        kept = 1 + int(sizes.argmax())  # components are numbered in C order, so a tie goes to the first
-        cleaned[where][inside & (parts != kept)] = 0
-        removed[int(value)] = sorted((int(n) for i, n in enumerate(sizes, 1) if i != kept), reverse=True)
+        sizes = count_values(numbers, count + 1)
+        order = 1 + np.argsort(-sizes[1:], kind="stable")  # numbered in C order, so a tie goes to the first
+        kept = _parts(sizes[order])[: (parts or {}).get(int(value), 1)].size
+        if kept < count:
+            goes = np.zeros(count + 1, bool)
+            goes[order[kept:]] = True
+            cleaned[where][goes[numbers]] = 0
+            removed[int(value)] = sizes[order[kept:]].tolist()
     return cleaned, removed
+
+
+def count_parts(labels: NDArray[np.uint8], connectivity: Connectivity = "corner") -> dict[int, int]:
+    """Return how many parts (PART) each class of a mask, (*S) uint8, consists of; two for both kidneys in one class."""
+    rank = min(_RANK[connectivity], labels.ndim)
+    found = {}
+    for value in np.flatnonzero(count_values(labels)[1:]) + 1:
+        inside = labels[_bounding_box(labels == value)] == value
+        numbers, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
+        found[int(value)] = _parts(np.sort(count_values(numbers, count + 1)[1:])[::-1]).size
+    return found
+
+
+def _parts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those sizes of components, largest first, that make them parts."""
+    large: NDArray[np.int64] = sizes[sizes >= PART * sizes[0]]
+    return large
 
 
 def count_values(labels: NDArray[Any], values: int = 256) -> NDArray[np.int64]:
@@ -61,10 +88,12 @@ def count_values(labels: NDArray[Any], values: int = 256) -> NDArray[np.int64]:
     return counts
 
 
-def clean_batch(labels: Tensor, connectivity: Connectivity = "corner") -> Tensor:
+def clean_batch(
+    labels: Tensor, connectivity: Connectivity = "corner", parts: Mapping[int, int] | None = None
+) -> Tensor:
     """Apply keep_largest to each image of a batch, (B, *S) uint8; the result lies on the same device."""
     arrays = labels.cpu().numpy()
-    cleaned = np.stack([keep_largest(image, connectivity)[0] for image in arrays])
+    cleaned = np.stack([keep_largest(image, connectivity, parts)[0] for image in arrays])
     return torch.from_numpy(cleaned).to(labels.device)
 
 

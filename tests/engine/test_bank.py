@@ -10,9 +10,24 @@ from napari_bcp.config import make_config
 from napari_bcp.engine import bank as module
 from napari_bcp.engine.bank import UNSURE, Bank
 from napari_bcp.engine.cache import Prepared
+from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.engine.plan import make_plan
 
 CPU = torch.device("cpu")
 SHAPE = (12, 10, 8)
+PLAN = make_plan(
+    Fingerprint(
+        shape=SHAPE,
+        spacing=(1, 1, 1),
+        extent=SHAPE,
+        ct=False,
+        foreground=(0, 1, 2, 1, 1),
+        diameters={},
+    ),
+    [3, 7],
+    make_config("quick", {}),
+    CPU,
+)
 
 
 @pytest.fixture
@@ -38,9 +53,9 @@ def put(chances, box, channel, chance):
 
 @pytest.fixture
 def new_bank():
-    def make(**settings):
+    def make(parts=(1, 1), **settings):
         state = SimpleNamespace(step=0, teacher=torch.nn.Identity())
-        return Bank(None, make_config("quick", settings), state, CPU), state
+        return Bank(PLAN.model_copy(update={"parts": parts}), make_config("quick", settings), state, CPU), state
 
     return make
 
@@ -62,6 +77,15 @@ def test_a_whole_scans_largest_component_stays_class_by_class(chances, new_bank)
     assert not labels[SMALL].any()
     everything, _ = new_bank(components="all")
     assert (everything.labels(case())[0][SMALL] == 1).all()
+
+
+def test_as_many_components_stay_as_masks_have_in_the_order_of_the_classes(chances, new_bank):
+    second = (slice(8, 10), slice(7, 9), slice(2, 5))  # 12 of 64 voxels
+    for channel, part in ((1, LARGE), (1, second)):
+        put(chances, part, channel, 0.9)
+    for parts, stays in (((2, 1), True), ((1, 2), False), ((), False)):
+        bank, _ = new_bank(parts)
+        assert bool((bank.labels(case())[0][second] == 1).all()) is stays
 
 
 def test_where_the_teacher_is_not_sure_nothing_is_taught(chances, new_bank):

@@ -2,14 +2,17 @@
 
 import math
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 from napari_bcp.config import PRESETS, make_config
-from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.engine.fingerprint import Fingerprint, Survey
 from napari_bcp.engine.plan import Plan, choose_dimensions, make_plan
 from napari_bcp.engine.predict import network_of
 from napari_bcp.errors import SettingError
+from napari_bcp.scans import Mask, read_scan
 
 CPU = torch.device("cpu")
 
@@ -101,6 +104,28 @@ def test_a_plan_survives_being_written_and_read():
     for preset in PRESETS:
         plan = make_plan(CARDIAC if preset == "paper-acdc" else ATRIUM, [1, 4], make_config(preset), CPU)
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_plan_of_a_run_from_before_parts_were_counted_keeps_one_of_each_class():
+    old = make_plan(ATRIUM, [1], make_config("quick", {}), CPU).model_dump(exclude={"parts"})
+    assert Plan.model_validate(old).parts_kept("auto", [1]) == {}
+
+
+def test_a_class_has_as_many_parts_as_in_the_mask_with_most_of_them(tmp_path):
+    survey = Survey()
+    for number, boxes in enumerate([[(2, 8)], [(2, 8), (12, 18)], [(2, 8), (12, 13)]]):
+        labels = np.zeros((20, 10, 10), np.uint8)
+        for low, high in boxes:
+            labels[low:high, 2:8, 2:8] = 4
+        labels[:, 9, 9] = 9
+        path = tmp_path / f"{number}.nii.gz"
+        nib.save(nib.Nifti1Image(labels.astype(np.float32), np.eye(4)), path)
+        scan = read_scan(path)
+        survey.add(scan, Mask(path, labels, ()))
+    found = survey.fingerprint([((20, 10, 10), (1, 1, 1))])
+    plan = make_plan(found, [9, 4, 5], make_config("quick", {}), CPU)
+    assert plan.parts_kept("auto", plan.classes) == {4: 2, 5: 1, 9: 1}
+    assert plan.parts_kept("largest", plan.classes) == {}
 
 
 def test_the_grid_key_changes_with_what_preprocessing_depends_on_only():

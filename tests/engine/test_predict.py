@@ -24,7 +24,7 @@ class Threshold(nn.Module):
         return torch.cat([torch.zeros_like(x), 40 * (x - 1), 40 * (-x - 1)], 1)
 
 
-def plan_for(shape, size, **settings):
+def plan_for(shape, size, parts=None, **settings):
     found = Fingerprint(
         shape=shape,
         spacing=size,
@@ -32,6 +32,7 @@ def plan_for(shape, size, **settings):
         ct=False,
         foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
         diameters={3: 10.0, 7: 10.0},
+        parts=parts or {},
     )
     return make_plan(found, [3, 7], make_config("quick", {"normalise": "none", **settings}), CPU)
 
@@ -121,6 +122,18 @@ def test_a_map_of_another_shape_than_its_scan_is_refused_before_it_is_read(tmp_p
 def test_a_prediction_can_be_stopped(scan):
     plan = plan_for((30, 26, 22), (1, 1, 2), spacing=(0, 0, 0))
     assert predict_scan(Threshold(), plan, scan(), device=CPU, stop=lambda: True) is None
+
+
+@pytest.mark.parametrize(("parts", "stays"), [({}, False), ({3: 2}, True), ({7: 2}, False)])
+def test_as_many_components_stay_as_masks_have_unless_only_one_is_asked_for(scan, parts, stays):
+    loaded = scan()
+    loaded.voxels[24:29, 19:25, 12:21] = 3
+    plan = plan_for((30, 26, 22), (1, 1, 2), parts, spacing=(0, 0, 0))
+    found = predict_scan(Threshold(), plan, loaded, device=CPU)
+    assert found.labels[8, 10, 8] == 3
+    assert bool(found.labels[26, 22, 18] == 3) is stays
+    one = predict_scan(Threshold(), plan, loaded, device=CPU, components="largest")
+    assert one.labels[26, 22, 18] == 0
 
 
 def test_all_components_stay_when_asked_to(scan):

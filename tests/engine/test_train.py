@@ -239,6 +239,7 @@ def test_every_loss_trains_in_both_stages(run, loss):
         {"direction": "in"},
         {"direction": "out"},
         {"components": "all"},
+        {"components": "auto", "pseudo": "crop"},
         {"connectivity": "face"},
         {"teacher_mode": "train", "buffers": "own"},
         {"teacher_from_start": False, "predict_with": "student"},

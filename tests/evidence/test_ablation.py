@@ -114,6 +114,15 @@ def test_without_the_unlabelled_scans_none_is_prepared_or_mixed(sweep):
     assert {event.stage for event in events if event.kind == "step"} == {1}
 
 
+@pytest.mark.parametrize(("shortest", "told"), [(0, []), (3, ["'2/3'"])])
+def test_a_training_too_short_for_unlabelled_scans_is_told(sweep, shortest, told):
+    events = sweep(only=("2/3",), settings=QUICK | {"stage1_steps": shortest})
+    notes = [event.text for event in events if event.kind == "note" and "no unlabelled scan" in event.text]
+    assert [note.split()[0] for note in notes] == told
+    sweep("unlabelled", only=("left out",), settings=QUICK | {"stage1_steps": 3})
+    assert not any("no unlabelled scan" in event.text for event in sweep.seen if event.kind == "note")
+
+
 def test_a_mask_that_cannot_be_read_is_told_and_the_rest_goes_on(sweep, pool, cohort, tmp_path):
     truth = tmp_path / "truth"
     truth.mkdir()
