@@ -9,7 +9,7 @@ from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
-from vispy.scene.visuals import Polygon
+from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_bcp.app.session import Session
 
@@ -23,13 +23,13 @@ class SessionKeeper(QObject):
         super().__init__()
         self.session = session
         self._windows: list[QWidget] = []
-        # For its first layers napari needs pandas, the units of measurement, scikit-image's colours and a polygon cut
-        # into triangles, which would hold the window up for a quarter to half a second each. Not in a thread: a
-        # collection of garbage there may end objects of Qt, and the process.
+        # For its first layers napari needs pandas, the units of measurement, scikit-image's colours and patterns of
+        # dashes, which would hold the window up for a quarter to half a second each. Not in a thread: a collection of
+        # garbage there may end objects of Qt, and the process.
         import_module("pandas")
         Affine(ndim=3)
         label_colormap(2)
-        Polygon(pos=[(0, 0), (1, 1)], border_method="agg")
+        DashAtlas()
         self._timer = QTimer(self)
         self._timer.setInterval(_PUMP_MS)
         self._timer.timeout.connect(self._pump)

@@ -1,4 +1,4 @@
-"""napari's canvas of a viewer, and what keeps it from ending the process."""
+"""napari's canvas of a viewer, and what is mended of it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def guard(canvas: Any) -> None:
     scene = getattr(canvas, "_scene_canvas", None)  # napari's own, and nothing to fail for where it has another name
     if scene is not None:
         scene.events.draw.connect(_finish, position="first")
+
+
+def uncover_brush(viewer: Any) -> None:
+    """Take away the dark box that napari 0.9 draws in the middle of the brush's circle, over what is to be painted."""
+    overlays = getattr(getattr(itself(viewer), "canvas", None), "overlays", {})
+    circle = overlays.get("_brush_circle")
+    if circle is not None:
+        circle.box = False
 
 
 def _finish(_event: Any) -> None:

@@ -23,7 +23,7 @@ from superqt import QElidingLabel
 
 from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
-from napari_bcp.app.canvas import canvas_of, guard
+from napari_bcp.app.canvas import canvas_of, guard, uncover_brush
 from napari_bcp.app.key_list import KeyList
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.cases import CasesPanel
@@ -61,6 +61,7 @@ class BcpWidget(QWidget):
         canvas = canvas_of(napari_viewer)
         if canvas is not None:
             guard(canvas)
+        uncover_brush(napari_viewer)
         self._summary_due = False
         self._closed = False
         self._let_go = QTimer(self, singleShot=True)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHANGES: Final[dict[str, Any]] = {
-    "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#56b4e9", 2: "#d55e00"},
+    "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#00e000", 2: "#e000e0"},
     "features": {"index": [0, 1, 2], "name": ["as before", "added", "removed"]},
     "opacity": 0.9,
 }
-"""Options of a layer of `differences`."""
+"""Options of a layer of `differences`; green and magenta are told apart by everybody, and are no colours of classes."""
 
 NONE_YET: Final[dict[Literal["map", "uncertainty"], str]] = {
     "map": "map: none yet",

@@ -13,7 +13,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
-from napari_bcp.app.canvas import canvas_of, guard, itself
+from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
@@ -47,6 +47,7 @@ class _Plane(QWidget):
         self._fit_soon.timeout.connect(self.show_whole)
         self._canvas = QtViewer(self.model)
         guard(self._canvas.canvas)
+        uncover_brush(self.model)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
         self.title = QLabel()
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)

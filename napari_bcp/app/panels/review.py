@@ -120,7 +120,7 @@ class ReviewPanel(QWidget):
         )
         self._changes = button(
             "What changed",
-            f"Show what you added (blue) and removed (orange) since the beginning ({_key('what changed')})",
+            f"Show what you added (green) and removed (magenta) since the beginning ({_key('what changed')})",
             checkable=True,
         )
         self._changes.clicked.connect(self.layers.show_changes)
