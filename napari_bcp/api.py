@@ -23,7 +23,7 @@ from napari_bcp.errors import (
     SettingError,
     StateError,
 )
-from napari_bcp.events import CaseUnusable, Event, Finished, Planned, Progress, Saved, Step
+from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step
 
 if TYPE_CHECKING:
     from napari_bcp.metrics import Report
@@ -325,6 +325,8 @@ def segment(
                     f"The mask of {file} would overwrite {target}; choose another folder with -o.", path=file
                 )
             scan = read_scan(file)
+            for note in scan.notes:
+                yield Note(text=note, case=stem(file))
             found = None if stop is not None and stop() else model.segment(scan, stop)
             if found is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)

@@ -63,6 +63,7 @@ class BcpWidget(QWidget):
             guard(canvas)
         uncover_brush(napari_viewer)
         self._summary_due = False
+        self._opened = ""  # the case that the messages of the Review panel are about
         self._closed = False
         self._let_go = QTimer(self, singleShot=True)
         self._let_go.timeout.connect(self._end_if_let_go)
@@ -94,11 +95,9 @@ class BcpWidget(QWidget):
         self.tabs.currentChanged.connect(self._clear_mark)
         for place in range(len(_TABS)):
             shortcut = QShortcut(QKeySequence(f"Alt+{place + 1}"), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(self._tab_opener(place))
             self.tabs.setTabToolTip(place, f"{self.tabs.tabText(place)} (Alt+{place + 1})")
         keys = QShortcut(QKeySequence("F1"), self)
-        keys.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         keys.activated.connect(self._show_keys)
         listen(self, session.pool_changed, self._show_pool)
         listen(self, session.training_changed, self._show_state)
@@ -264,7 +263,12 @@ class BcpWidget(QWidget):
         self._progress.setValue(progress.done)
 
     def _show_opened(self) -> None:
-        """Go to the tools for a case that was opened from the list."""
+        """Go to the tools for a case that was opened from the list; what was said of another case is over."""
+        name = self._session.current.name if self._session.current is not None else ""
+        if name != self._opened:
+            self._review_message.clear()
+            self._clear_mark(_TABS.index("review"))
+        self._opened = name
         if self._session.current is not None and self.tabs.currentIndex() == _TABS.index("cases"):
             self.tabs.setCurrentIndex(_TABS.index("review"))
 

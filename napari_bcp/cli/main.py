@@ -25,7 +25,7 @@ from napari_bcp.cli.leaving import (
     stop_on_signals,
 )
 from napari_bcp.cli.tables import case_rows, print_table, run_rows, setting_rows
-from napari_bcp.errors import SettingError
+from napari_bcp.errors import PoolError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -348,7 +348,10 @@ def relocate(
     """
     from napari_bcp import api
 
-    typer.echo(f"{api.relocate(pool, old, new)} cases point to {new} now.")
+    moved = api.relocate(pool, old, new)
+    if not moved:
+        raise PoolError(f"No scan of {pool} lies in {old}; 'napari-bcp status {pool} --json' tells where they lie.")
+    typer.echo(f"{moved} cases point to {new} now.")
 
 
 @app.command()

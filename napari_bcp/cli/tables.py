@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _CASES_SHOWN = 40
 _WIDTH_WITHOUT_TERMINAL = 140
-_FIRST = ("unusable", "draft", "predicted", "unlabelled", "accepted", "excluded")
+_FIRST = ("draft", "predicted", "unusable", "unlabelled", "accepted", "excluded")
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
@@ -70,7 +70,7 @@ def run_rows(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def case_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return a row for the cases of a pool's status that need a look first: the unusable, then the least certain."""
+    """Return a row for the cases of a pool's status that need a look first: drafts, then the least certain."""
 
     def urgency(case: Mapping[str, Any]) -> tuple[int, float, str]:
         return _FIRST.index(case["status"]), _lowest(case), case["name"]

@@ -101,7 +101,7 @@ def predict_scan(
             logits = network(x.contiguous(memory_format=form))
         return torch.softmax(logits.float(), dim=1)
 
-    block, stride = _blocks(plan, image.shape)
+    block, stride = blocks_of(plan, image.shape)
     slabs = sliding_slabs(
         probabilities,
         image,
@@ -162,7 +162,7 @@ def whole_probabilities(
             logits = network(x.contiguous(memory_format=form))
         return torch.softmax(logits.float(), dim=1)
 
-    block, stride = _blocks(plan, image.shape)
+    block, stride = blocks_of(plan, image.shape)
     batch = max(1, plan.batch)
     slabs = sliding_slabs(
         probabilities, image, block, stride, blend=plan.blend, padding=plan.padding, batch=batch, device=device
@@ -170,7 +170,7 @@ def whole_probabilities(
     return np.concatenate([slab.numpy() for _, slab in slabs], axis=3)
 
 
-def _blocks(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def blocks_of(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return block and stride: the plan's, or the whole image in one pass where it is not much larger."""
     multiples = [math.prod(level[i] for level in plan.strides) for i in range(plan.dimensions)]
     multiples += [1] * (3 - plan.dimensions)

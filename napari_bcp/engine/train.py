@@ -266,6 +266,15 @@ class _Loop:
             yield from self._validate()
         if state.step > first_step:
             yield saved
+        yield from self._end(reason)
+
+    def _end(self, reason: Literal["budget", "stopped"]) -> Generator[Event, None, None]:
+        state = self.state
+        if reason == "budget" and state.stage2_from is None and self.ready and self.config.stage1_share < 1:
+            yield Note(
+                text="So far the network has learnt from masks alone: the scans without one come in after "
+                f"{self.config.stage1_steps} steps, and {state.step} are done. Train on."
+            )
         yield Finished(reason=reason, step=state.step, elapsed_s=state.elapsed)
 
     def _planned(self) -> Planned:

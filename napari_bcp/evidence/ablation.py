@@ -49,7 +49,8 @@ class Line:
     """One line of the table: means over the judged cases and classes, and their mean and SD over the seeds.
 
     dice : of each seed;  means, sds : by measure, SD over the seeds, None for one;  classes : Dice by class's name
-    steps, seconds : of one training, on average
+    missed : structures of all seeds that were not found at all: they have a Dice of 0 and no distance
+    steps, seconds : of one training, on average;  folders : of the trainings
     """
 
     variant: str
@@ -57,8 +58,10 @@ class Line:
     means: dict[str, float | None]
     sds: dict[str, float | None]
     classes: dict[str, float | None]
+    missed: int
     steps: float
     seconds: float
+    folders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -258,19 +261,19 @@ def _write(pool: Pool, vary: str, trainings: Sequence[_Training]) -> tuple[Path,
 
 
 def _lines(trainings: Sequence[_Training]) -> list[Line]:
-    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    found: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {}
     for one in trainings:
         try:
             report = json.loads((one.folder / REPORT).read_text(encoding="utf-8"))
             facts = json.loads((one.folder / "facts.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # not done yet
-        found.setdefault(one.variant.name, []).append((report, facts))
+        found.setdefault(one.variant.name, []).append((one.folder.name, report, facts))
     return [_line(name, several) for name, several in found.items()]
 
 
-def _line(variant: str, several: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> Line:
-    reports = [report for report, _ in several]
+def _line(variant: str, several: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> Line:
+    reports = [report for _, report, _ in several]
     by_seed = {measure: [_mean_of(report, measure) for report in reports] for measure in MEASURES}
     names = reports[0]["classes"]
     return Line(
@@ -281,9 +284,15 @@ def _line(variant: str, several: Sequence[tuple[dict[str, Any], dict[str, Any]]]
         classes={
             name: _mean([_mean_of(report, "dice", int(value)) for report in reports]) for value, name in names.items()
         },
-        steps=statistics.fmean(facts["step"] for _, facts in several),
-        seconds=statistics.fmean(facts["elapsed_s"] for _, facts in several),
+        missed=sum(int(line["misses"]) for report in reports for line in report["summary"] if _of_a_class(line)),
+        steps=statistics.fmean(facts["step"] for *_, facts in several),
+        seconds=statistics.fmean(facts["elapsed_s"] for *_, facts in several),
+        folders=tuple(folder for folder, *_ in several),
     )
+
+
+def _of_a_class(line: Mapping[str, Any]) -> bool:
+    return line["measure"] == "dice" and line["class"] is not None
 
 
 def _mean_of(report: Mapping[str, Any], measure: str, value: int | None = None) -> float | None:
@@ -313,7 +322,8 @@ def _texts(line: Line) -> dict[str, str]:
             row[head] += f" ± {_text(line.sds[measure], 1 if measure == 'hd95' else 4)}"
     if len(line.classes) > 1:
         row |= {f"Dice of {name}": _text(value, 4) for name, value in line.classes.items()}
-    return row | {"steps": f"{line.steps:.0f}", "seconds": f"{line.seconds:.0f}"}
+    row |= {"missed": str(line.missed), "steps": f"{line.steps:.0f}", "seconds": f"{line.seconds:.0f}"}
+    return row | {"folders": " ".join(line.folders)}
 
 
 def _text(value: float | None, digits: int) -> str:

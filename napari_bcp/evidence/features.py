@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ import torch
 
 from napari_bcp.engine.cache import Cache
 from napari_bcp.engine.model import Model
-from napari_bcp.engine.predict import arithmetic, memory_format
+from napari_bcp.engine.predict import arithmetic, blocks_of, memory_format
 from napari_bcp.engine.sources import PoolSource
 from napari_bcp.errors import BcpError, CheckpointError, PoolError
 from napari_bcp.events import CaseUnusable, Finished, Note, Progress
@@ -86,9 +87,10 @@ def compare_features(
         cache = Cache(pool.root / "cache", model.plan, model.plan.classes)
         samples: tuple[list[dict[int, NDArray[Any]]], list[dict[int, NDArray[Any]]]] = ([], [])
         everything = [(0, case) for case in sides[0]] + [(1, case) for case in sides[1]]
-        total = len(everything)
+        total, started = len(everything), time.monotonic()
         for done, (side, case) in enumerate(everything):
-            yield Progress(task=f"features of run {model.run}", done=done, total=total, case=case.name)
+            left = (time.monotonic() - started) / done * (total - done) if done else None
+            yield Progress(task=f"features of run {model.run}", done=done, total=total, case=case.name, eta_s=left)
             if stop():
                 yield Finished(reason="stopped", step=model.step)
                 return
@@ -123,16 +125,19 @@ def _sample(model: Model, case: Prepared, rng: np.random.Generator) -> dict[int,
     plan = model.plan
     values = np.array([0, *plan.classes], np.uint8)
     kept: dict[int, list[NDArray[Any]]] = {value: [] for value in plan.classes}
-    for start in _tiles(case.image.shape, plan.patch):
-        where = tuple(slice(first, first + side) for first, side in zip(start, plan.patch, strict=True))
+    sides, _ = blocks_of(plan, case.image.shape)
+    for start in _tiles(case.image.shape, sides):
+        where = tuple(slice(first, first + side) for first, side in zip(start, sides, strict=True))
         block = np.asarray(case.image[where], np.float32)
-        pads = [(0, side - n) for side, n in zip(plan.patch, block.shape, strict=True)]
-        image = torch.from_numpy(np.pad(block, pads, mode="edge")).reshape(1, 1, *plan.block).to(model.device)
+        pads = [(0, side - n) for side, n in zip(sides, block.shape, strict=True)]
+        image = torch.from_numpy(np.pad(block, pads, mode="edge")).reshape(1, 1, *sides[: plan.dimensions])
+        image = image.to(model.device)
         image = image.contiguous(memory_format=memory_format(plan, model.config.channels_last))
         with arithmetic(model.device, plan.bfloat16_on(model.device)):
-            features, logits = network.features(image), network(image)
+            features = network.features(image)
+            logits = network.out(features[-1] if isinstance(features, tuple) else features)
         features = features[0] if isinstance(features, tuple) else features
-        fine = torch.nn.functional.interpolate(features.float(), size=plan.block, mode="nearest")[0].cpu().numpy()
+        fine = torch.nn.functional.interpolate(features.float(), size=image.shape[2:], mode="nearest")[0].cpu().numpy()
         given = values[logits[0].float().argmax(0).cpu().numpy()]
         inside = tuple(slice(0, n) for n in block.shape[: plan.dimensions])
         truth = None

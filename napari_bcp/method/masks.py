@@ -55,7 +55,9 @@ def draw_boxes(
         return [Box(corner, sides)]
     if strategy == "contact":
         return [_contact_slab(shape, rng)]
-    return _scattered_boxes(shape, rng)
+    if strategy == "random":
+        return _scattered_boxes(shape, rng)
+    raise ValueError(f"there is no mask {strategy!r}")
 
 
 def keep_mask(shape: Sequence[int], boxes: Sequence[Box], device: torch.device | str | None = None) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -152,6 +153,11 @@ def _files(folder: Path, found: Pairing) -> list[Path]:
             f"The folder {folder} cannot be read ({error.strerror}): check the path.", path=folder
         ) from None
     files = [path for path in entries if is_nifti(path) and path.is_file()]
+    known = {*files, folder / "dataset.json"}
+    others = Counter(path.suffix or path.name for path in entries if path.is_file() and path not in known)
+    if files and others:
+        kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
+        found.notes.append(f"Files in {folder.name} that are no NIfTI are left out: {kinds}; convert scans to .nii.gz.")
     if not files:
         inner = [path.name for path in entries if path.is_dir()]
         inside = f", only folders ({_some(inner)}): name the one with the scans" if inner else ""
@@ -171,7 +177,9 @@ def _read_dataset(path: Path, found: Pairing) -> None:
 
 def _safe(name: str) -> str:
     """Return `name` as a plain file name on every system: letters, digits, `.`, `_`, `-`; no dot at either end."""
-    safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", name))[:_LONGEST_NAME].lstrip(".-").rstrip(".")
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))  # ö is o with two dots
+    safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "_", plain))[:_LONGEST_NAME].lstrip(".-").rstrip(".")
     if not re.search(r"[A-Za-z0-9]", safe):
         return "case"
     return f"case_{safe}" if _RESERVED.fullmatch(safe) else safe

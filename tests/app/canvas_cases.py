@@ -38,7 +38,9 @@ class HandMadeCase:
         islands = liver.copy()
         islands[self.island_box] = True
         self.name, self.spacing_zyx, self.classes = name, spacing, classes
-        self.case = SimpleNamespace(name=name, status=status, mask_by=None, path=f"/scans/{name}.nii.gz")
+        version = 2 if status == "accepted" else None
+        facts = {"status": status, "mask_by": None, "mask_version": version, "path": f"/scans/{name}.nii.gz"}
+        self.case = SimpleNamespace(name=name, **facts)
         self.scan = (100 * labels + rng.normal(0, 10, shape)).astype(np.float32)
         self.proposal = labels.copy()
         self.edits = Edits(labels, no_draft)

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt import QElidingLabel
 
 from napari_bcp.app import dock
+from napari_bcp.app.canvas import canvas_of
 from napari_bcp.app.dock import BcpWidget
 from napari_bcp.app.key_list import SECTIONS
 from napari_bcp.app.panels.review_keys import KEYS
@@ -200,6 +201,28 @@ def test_alt_and_a_number_open_a_tab(show, quiet, qtbot):
         qtbot.keyClick(focus, Qt.Key(Qt.Key.Key_1 + place), Qt.KeyboardModifier.AltModifier)
         assert widget.tabs.currentIndex() == place
         assert f"Alt+{place + 1}" in widget.tabs.tabToolTip(place)
+
+
+def test_alt_and_a_number_work_from_the_canvas_too(show, quiet, qtbot):
+    session, _ = quiet
+    viewer, widget = show(session)
+    canvas = canvas_of(viewer).native
+    canvas.setFocus()
+    qtbot.keyClick(canvas, Qt.Key.Key_3, Qt.KeyboardModifier.AltModifier)
+    assert widget.tabs.currentIndex() == REVIEW
+
+
+def test_what_was_said_of_a_case_is_gone_with_the_next(show, quiet, pumped):
+    session, _ = quiet
+    _, widget = show(session)
+    session.open_case("phantom_004")
+    pumped(session, lambda: session.current is not None)
+    session.told.emit(Message("warning", "phantom_004: it has no units.", "review"))
+    session.case_opened.emit()
+    assert widget._review_message.text == "phantom_004: it has no units.", "it is the same case"
+    session.open_case("phantom_005")
+    pumped(session, lambda: session.current.name == "phantom_005")
+    assert widget._review_message.text == ""
 
 
 def test_opening_a_case_from_the_list_leads_to_its_review(show, quiet, pumped):

@@ -225,9 +225,9 @@ STATUS = {
 
 
 def test_status_shows_first_what_needs_a_look(command):
-    """The unusable, then the least certain."""
+    """The least certain, then what cannot be used."""
     out = command("status", "pool", status=recorder(STATUS)[0]).out
-    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["broken", "doubtful", "sure", "new"]
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["doubtful", "sure", "broken", "new"]
     assert "4 cases (1 unlabelled, 2 predicted, 1 unusable); classes: liver" in out
     assert re.search(r"0001 +quick +800 +5:00 +finished", out)
 
@@ -273,6 +273,13 @@ def test_evaluation_prints_means_and_names_what_it_could_not_measure(command, tm
 def test_an_evaluation_that_measured_nothing_is_an_error(command):
     """Although each file is only left out."""
     assert command("evaluate", "masks", "truth", evaluate=recorder(report_of())[0]).code == 3
+
+
+def test_a_move_that_concerns_no_scan_is_refused(command):
+    """A typing error must not pass for a success."""
+    done = command("relocate", "pool", "old", "new", relocate=recorder(0)[0])
+    assert done.code == 4
+    assert "No scan of pool lies in old" in done.err
 
 
 @pytest.mark.parametrize(

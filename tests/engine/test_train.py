@@ -106,6 +106,12 @@ def test_rare_classes_count_more_until_half_of_the_budget_or_stage_2(run):
     assert (late.stage, late.loss) == (2, of(run(steps=1, folder="plain", balanced_share=0, mixing=0), "step")[0].loss)
 
 
+@pytest.mark.parametrize(("shortest", "told"), [(9, True), (0, False)])
+def test_a_training_too_short_for_scans_without_masks_says_so(run, shortest, told):
+    events = run(steps=3, stage1_steps=shortest)
+    assert any("from masks alone" in event.text for event in of(events, "note")) is told
+
+
 def test_mixing_grows_no_faster_than_with_its_steps(run):
     def losses(folder, **settings):
         return [event.loss for event in of(run(steps=4, folder=folder, mixing=0.0, **settings), "step")]

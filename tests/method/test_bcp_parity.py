@@ -215,3 +215,8 @@ def test_one_component_of_each_class_is_left_whatever_the_noise(shape):
         assert nothing == {}
         for value in (1, 2):
             assert (noise == value).sum() - (cleaned == value).sum() == sum(removed.get(value, []))
+
+
+def test_a_mask_that_nobody_has_defined_is_refused():
+    with pytest.raises(ValueError, match="sphere"):
+        draw_boxes((8, 8, 8), np.random.default_rng(0), strategy="sphere")

@@ -195,7 +195,8 @@ def test_scans_whose_names_become_equal_are_numbered(tmp_path):
         ("a..b", "a.b"),
         ("..", "case"),
         ("-rf", "rf"),
-        ("Müller", "M_ller"),
+        ("Müller", "Muller"),
+        ("Größe Test", "Grosse_Test"),
         ("患者", "case"),
         ("NUL", "case_NUL"),
         ("com1.x", "case_com1.x"),
@@ -214,3 +215,10 @@ def test_no_name_leads_out_of_a_folder_or_hides_a_file(name):
     assert not case.endswith(".")
     assert len(case) <= 110
     assert _safe(case) == case
+
+
+def test_files_of_other_formats_are_told_of(tmp_path):
+    folder(tmp_path, "images/a.nii.gz", "images/b.nrrd", "images/c.dcm", "images/d.dcm", "images/dataset.json")
+    pairing = pair(tmp_path / "images")
+    assert list(found(pairing)) == ["a"]
+    assert "Files in images that are no NIfTI are left out: 2 .dcm, 1 .nrrd; convert scans to .nii.gz." in pairing.notes

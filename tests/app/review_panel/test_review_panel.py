@@ -375,6 +375,14 @@ def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtb
 # -- saved, busy, strokes -----------------------------------------------------------------------------------------
 
 
+def test_under_an_accepted_case_stands_the_version_that_it_has_become(show):
+    session = HandMadeSession(HandMadeCase(status="accepted"))
+    _, panel = show(session)
+    panel._saved_at = 1.0  # its edits were saved once
+    panel._show_saved()
+    assert panel._saved.text() == "Accepted as version 2"
+
+
 def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch):
     session = HandMadeSession(HandMadeCase())
     case = session.current
