@@ -86,7 +86,7 @@ def test_a_fresh_run_another_preset_or_other_classes_begin_anew(pool):
     assert last(train(pool, fresh=True), "planned").run == "0002"
     events = train(pool, preset="quality")
     assert last(events, "planned").run == "0003"
-    assert "a new run begins" in last(events, "note").text
+    assert any("a new run begins" in event.text for event in events if event.kind == "note")
 
 
 def test_a_setting_of_the_plan_cannot_change_on_the_way(pool):
@@ -112,7 +112,7 @@ def test_a_mask_accepted_between_two_steps_joins_at_the_next(pool, cohort):
             pool.accept(newcomer.name, cohort / "truth" / newcomer.path.name)
         if event.kind == "note":
             notes.append(event.text)
-    assert notes == [f"{newcomer.name} joined the training at step 2."]
+    assert notes[0] == f"{newcomer.name} joined the training at step 2."
 
 
 def test_a_caller_that_goes_away_leaves_a_stopped_run_with_its_work(pool):

@@ -26,7 +26,6 @@ class View:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
-        self._whole_zoom = 0.0  # the zoom that shows the whole scan
         self.spacing: Sequence[float] = (1.0, 1.0, 1.0)
 
     @property
@@ -81,13 +80,13 @@ class View:
     def look_around(self, voxel: Sequence[int], first: bool) -> None:
         """Show the slices of `voxel`: the whole scan if it is the first, at the reader's own zoom from then on."""
         camera = self._camera
-        zoomed_in = not first and camera.zoom > _ZOOMED_IN * self._whole_zoom > 0
-        if not zoomed_in:
-            self._viewer.reset_view(reset_camera_angle=False)
-            self._whole_zoom = camera.zoom
-        center = camera.center
+        zoom = camera.zoom
+        self._viewer.reset_view(reset_camera_angle=False)
+        whole, center = camera.zoom, camera.center  # of this scan in the canvas as it is now
         self.look_at(voxel)
-        if not zoomed_in:
+        if not first and zoom > _ZOOMED_IN * whole:
+            camera.zoom = zoom
+        else:
             camera.center = center
 
     @property

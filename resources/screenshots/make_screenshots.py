@@ -162,6 +162,8 @@ def main() -> None:
         one.save_loop()
         if wishes.theme == "dark":
             one.viewer.theme = "light"
+            QTest.qWait(700)
+            layers.set_plane("axial")  # the canvas has another size in this theme
             one.shoot("review-light", REVIEW)
         one.viewer.close()
         get_keeper().close()
