@@ -32,7 +32,10 @@ def guard(canvas: Any) -> None:
 
 
 def uncover_brush(viewer: Any) -> None:
-    """Take away the dark box that napari 0.9 draws in the middle of the brush's circle, over what is to be painted."""
+    """Take away the dark box that napari 0.9 draws in the middle of the brush's circle, over what is to be painted.
+
+    It comes when layers change while a brush is in hand.
+    """
     overlays = getattr(getattr(itself(viewer), "canvas", None), "overlays", {})
     circle = overlays.get("_brush_circle")
     if circle is not None:

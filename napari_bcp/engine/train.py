@@ -270,10 +270,11 @@ class _Loop:
 
     def _end(self, reason: Literal["budget", "stopped"]) -> Generator[Event, None, None]:
         state = self.state
-        if reason == "budget" and state.stage2_from is None and self.ready and self.config.stage1_share < 1:
+        shortest, others = self.config.stage1_steps, self.ready or self.waiting
+        if reason == "budget" and state.step <= shortest and others and self.config.stage1_share < 1:
             yield Note(
-                text="So far the network has learnt from masks alone: the scans without one come in after "
-                f"{self.config.stage1_steps} steps, and {state.step} are done. Train on."
+                text="So far the network has learnt from masks alone and used no unlabelled scan: stage 1 takes "
+                f"{shortest} steps, and {state.step} are done; train on, or set stage1_steps lower."
             )
         yield Finished(reason=reason, step=state.step, elapsed_s=state.elapsed)
 

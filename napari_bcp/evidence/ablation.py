@@ -203,6 +203,8 @@ def _train_one(
         for event in events:
             if isinstance(event, Finished):
                 reason = event.reason
+            elif isinstance(event, Note):
+                yield event.model_copy(update={"text": f"'{one.variant.name}' · {event.text}"})
             else:
                 yield event
     finally:
@@ -232,11 +234,6 @@ def _judge(
             return False
         report.rows += measure_case(name, found.labels, true.voxels, scan.grid.spacing, classes=names)
     content = checkpoint.load_newest(one.folder)
-    if content.get("stage2_from") is None and one.variant.unlabelled and one.config.stage1_share < 1:
-        yield Note(
-            text=f"'{one.variant.name}' has used no unlabelled scan: stage 1 took all of its {content['step']} steps; "
-            "give each training more, or --set stage1_steps=0."
-        )
     write_text(one.folder / "facts.json", json.dumps({"step": content["step"], "elapsed_s": content["elapsed"]}))
     report.to_json(one.folder / REPORT)
     return True

@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -44,34 +44,32 @@ def keep_largest(
     Of components of equal size the one met first in C order stays; an empty class stays empty.
     """
     cleaned = labels.copy()
-    rank = min(_RANK[connectivity], labels.ndim)
     removed: dict[int, list[int]] = {}
-    for value in np.flatnonzero(count_values(labels)[1:]) + 1:
-        where = _bounding_box(labels == value)
-        inside = labels[where] == value
-        numbers, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
-        if count < 2:
-            continue
-        sizes = count_values(numbers, count + 1)
-        order = 1 + np.argsort(-sizes[1:], kind="stable")  # numbered in C order, so a tie goes to the first
-        kept = _parts(sizes[order])[: (parts or {}).get(int(value), 1)].size
-        if kept < count:
-            goes = np.zeros(count + 1, bool)
-            goes[order[kept:]] = True
+    for value, where, numbers, sizes in _components(labels, connectivity):
+        order = np.argsort(-sizes, kind="stable")  # numbered in C order, so a tie goes to the first
+        kept = _parts(sizes[order])[: (parts or {}).get(value, 1)].size
+        if kept < len(sizes):
+            goes = np.zeros(len(sizes) + 1, bool)
+            goes[1 + order[kept:]] = True
             cleaned[where][goes[numbers]] = 0
-            removed[int(value)] = sizes[order[kept:]].tolist()
+            removed[value] = sizes[order[kept:]].tolist()
     return cleaned, removed
 
 
 def count_parts(labels: NDArray[np.uint8], connectivity: Connectivity = "corner") -> dict[int, int]:
     """Return how many parts (PART) each class of a mask, (*S) uint8, consists of; two for both kidneys in one class."""
-    rank = min(_RANK[connectivity], labels.ndim)
-    found = {}
+    return {value: _parts(np.sort(sizes)[::-1]).size for value, _, _, sizes in _components(labels, connectivity)}
+
+
+def _components(
+    labels: NDArray[np.uint8], connectivity: Connectivity
+) -> Iterator[tuple[int, tuple[slice, ...], NDArray[Any], NDArray[np.int64]]]:
+    """Yield for each class its bounding box, the numbers from 1 of its components in it, and their sizes."""
+    structure = ndimage.generate_binary_structure(labels.ndim, min(_RANK[connectivity], labels.ndim))
     for value in np.flatnonzero(count_values(labels)[1:]) + 1:
-        inside = labels[_bounding_box(labels == value)] == value
-        numbers, count = ndimage.label(inside, ndimage.generate_binary_structure(labels.ndim, rank))
-        found[int(value)] = _parts(np.sort(count_values(numbers, count + 1)[1:])[::-1]).size
-    return found
+        where = _bounding_box(labels == value)
+        numbers, count = ndimage.label(labels[where] == value, structure)
+        yield int(value), where, numbers, count_values(numbers, count + 1)[1:]
 
 
 def _parts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -156,7 +156,7 @@ def write_mask(path: str | Path, voxels: Array, grid: Grid) -> None:
 
     Raises GridMismatchError if `voxels` has not the grid's shape, MaskError if it holds no classes.
     """
-    _write(Path(path), voxels, grid, slope=1.0, strategy=zlib.Z_RLE)  # a third of the time, nearly the same size
+    _write(Path(path), voxels, grid, slope=1.0, strategy=zlib.Z_RLE)  # half the time, nearly the same size
 
 
 def write_map(path: str | Path, voxels: Array, grid: Grid) -> None:

@@ -412,10 +412,10 @@ class ReviewPanel(QWidget):
             text = f"{self._session.busy.replace('_', ' ').capitalize()}…"
         elif edits.problem:
             text = f"⚠ Not saved: {edits.problem}"
-        elif case.case.status == "accepted" and not edits.dirty:
-            text, self._saved_at = f"Accepted as version {case.case.mask_version}", None
         elif edits.dirty:
             text, self._saved_at = f"{changed} · saving…", now
+        elif case.case.status == "accepted":
+            text, self._saved_at = f"Accepted as version {case.case.mask_version}", None
         elif self._saved_at is not None:
             text = f"{changed} · saved {duration(now - self._saved_at)} ago"
         else:
