@@ -103,6 +103,7 @@ def work(root: Path, seed: int) -> None:
         name = chance.choice([case.name for case in session.cases if case.status != "accepted"])
         session.open_case(name)
         wait(lambda name=name: session.current is not None and session.current.name == name and not session.busy)
+        wait(lambda: "labels" in viewer.layers)
         viewer.layers["labels"].mode = "paint"
         tell("opened")
         for _ in range(chance.randrange(2, 9)):

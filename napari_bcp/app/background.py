@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -16,6 +17,7 @@ Lane = Literal["pool", "read", "edit", "save"]
 labels, drafts of edits."""
 
 _LANES: Final[tuple[Lane, ...]] = ("pool", "read", "edit", "save")
+_TURN = 0.02  # seconds; a callback that adds a layer takes longer, and two in a row would be felt
 
 
 class Background:
@@ -58,8 +60,12 @@ class Background:
         self._done.put(callback)
 
     def pump(self) -> None:
-        """Do what has come back since the last time, and nothing that comes back meanwhile."""
+        """Do what has come back since the last time, and nothing that comes back meanwhile; what would make the
+        window wait is left for the next time."""
+        end = time.monotonic() + _TURN
         for _ in range(self._done.qsize()):
+            if time.monotonic() > end:
+                return
             callback = self._done.get()
             try:
                 callback()

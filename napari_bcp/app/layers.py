@@ -66,6 +66,7 @@ class CaseLayers:
         self._brush: Brush = "plain"
         self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
         self.view = View(viewer)
+        self._labels_come = False  # whether the layer of the labels is still to be made
         self._setting = False  # whether a layer is being changed from here, not by the user
         self._painted: Any = None  # the layer whose stroke is being taken in
         self.others: Callable[[], list[Any]] = list  # layers in other views that paint in the same labels
@@ -293,13 +294,24 @@ class CaseLayers:
                 self._place(role, name, np.broadcast_to(np.uint8(0), case.scan.shape))
             source = source_options(case.case.path)  # so that what is saved from the layers lies on the scan
             self._place("scan", "scan", case.scan, contrast_limits=case.contrast, **source)
-            self._place("labels", "labels", case.labels, **class_options(case.classes), **source)
+        self._labels_come = "labels" not in self._own
         self._follow_edits(case.edits)
-        self._set_editable()
+        if self._labels_come:  # in a turn of their own: napari takes a while for each new layer
+            self._session.ask_current(lambda case: case.labels, self._place_labels)
+        else:
+            self._place_labels(case.labels)
         self.view.spacing = case.spacing_zyx
         self.view.look_around(case.centre, first=former is None)
         self._ask_for_map()
         self.changed.emit()
+
+    def _place_labels(self, labels: NDArray[np.uint8]) -> None:
+        if self._case is not None:
+            self._labels_come = False
+            looks = class_options(self._case.classes) | source_options(self._case.case.path)
+            self._place("labels", "labels", labels, **looks)
+            self._set_editable()
+            self.changed.emit()
 
     def _follow_status(self, names: frozenset[str]) -> None:
         """Lock the labels of a case that is accepted, free those of one that is reopened."""
@@ -541,7 +553,7 @@ class CaseLayers:
     @property
     def complete(self) -> bool:
         """Whether the scan and its labels are there; a user may have deleted them."""
-        return self._case is None or {"scan", "labels"} <= set(self._own)
+        return self._case is None or self._labels_come or {"scan", "labels"} <= set(self._own)
 
     def restore(self) -> None:
         """Put layers of the open case back that the user has deleted."""

@@ -10,6 +10,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.qt import QtViewer
+from napari.utils.action_manager import action_manager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from napari_bcp.app.layers import CaseLayers
 
-_SHARED: Final = ("visible", "opacity", "name")
-_OF_IMAGES: Final = (*_SHARED, "contrast_limits", "blending", "interpolation2d")
-_OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size")
+_SHARED: Final = ("opacity", "name")
+_OF_IMAGES: Final = (*_SHARED, "contrast_limits", "blending", "interpolation2d", "visible")
+_OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size", "visible")
 _BY_HAND: Final = ("selected_label", "brush_size", "mode")  # may be chosen in any of the views
 _OTHERS: Final = 2
 _MS: Final = 15  # in which changes of the first view are gathered
@@ -45,7 +46,9 @@ class _Plane(QWidget):
         self.fit = 0.0  # the zoom that shows the whole scan
         self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
         self._fit_soon.timeout.connect(self.show_whole)
-        self._canvas = QtViewer(self.model)
+        with action_manager.events.shortcut_changed.blocker():  # it binds what is bound already: 0.13 s in the window
+            self._canvas = QtViewer(self.model)
+        self.model.dims.ndim = 3  # the sliders now, not together with the first layer
         guard(self._canvas.canvas)
         uncover_brush(self.model)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
@@ -66,17 +69,13 @@ class _Plane(QWidget):
         return self._copies["labels"][1] if "labels" in self._copies else None
 
     def follow(self, own: dict[str, Any], make: bool = True) -> bool:
-        """Let the layers be copies of those of the first view; return whether there is one of each now.
+        """Let the layers be copies of those of the first view; return whether there was one of each already.
 
         make : make one that is not there yet; not all at once, since napari takes a while for each
         None is taken away, since that takes napari longer: a copy of nothing is not visible and holds nothing.
         """
         missing = [role for role in _ORDER if role in own and role not in self._copies]
         with self._quietly():
-            for role in missing[: int(make)]:
-                below = [one for one in _ORDER[: _ORDER.index(role)] if one in self._copies]
-                self._copies[role] = own[role], self._copy(role, own[role])
-                self.model.layers.insert(len(below), self._copies[role][1])
             for part, (_, copy) in self._copies.items():
                 if part in own:
                     self._copies[part] = own[part], copy
@@ -84,9 +83,13 @@ class _Plane(QWidget):
                 else:
                     self._copies[part] = None, copy
                     self._empty(copy, own.get("scan"))
+            for role in missing[: int(make)]:
+                below = [one for one in _ORDER[: _ORDER.index(role)] if one in self._copies]
+                self._copies[role] = own[role], self._copy(role, own[role])
+                self.model.layers.insert(len(below), self._copies[role][1])
             if self.labels is not None:
                 self.model.layers.selection.active = self.labels
-        return len(missing) <= int(make)
+        return not missing
 
     def refresh_labels(self) -> None:
         """Draw the labels anew."""
@@ -115,11 +118,12 @@ class _Plane(QWidget):
         self._canvas.deleteLater()
 
     def _copy(self, role: str, source: Any) -> Any:
-        geometry = {"scale": source.scale, "translate": source.translate, "units": source.units}
-        geometry["axis_labels"] = source.axis_labels
+        """Return a new layer, unseen as yet: napari draws a layer that is visible anew for each thing that is set."""
+        geometry = {"scale": source.scale, "translate": source.translate, "units": source.units, "visible": False}
+        geometry |= {"axis_labels": source.axis_labels, "name": source.name}
         if isinstance(source, Image):
-            return Image(source.data, contrast_limits=source.contrast_limits, name=source.name, **geometry)
-        made = Labels(source.data, colormap=source.colormap, name=source.name, **geometry)
+            return Image(source.data, contrast_limits=source.contrast_limits, **geometry)
+        made = Labels(source.data, colormap=source.colormap, **geometry)
         if role == "labels":
             made.bind_key("Control-Z", lambda _: self._layers.undo(), overwrite=True)
             made.bind_key("Control-Shift-Z", lambda _: self._layers.redo(), overwrite=True)
@@ -133,14 +137,14 @@ class _Plane(QWidget):
         for name in ("scale", "translate"):
             if not np.array_equal(getattr(copy, name), getattr(source, name)):
                 setattr(copy, name, getattr(source, name))
+        if self._colours.get(copy) is not source.colormap:  # they cannot be compared by their values
+            copy.colormap = self._colours[copy] = source.colormap
         for name in _OF_IMAGES if isinstance(source, Image) else _OF_LABELS:
             if name == "contour" and not self._layers.view.flat:
                 continue  # the first view is in 3-D, where there are no outlines
             value = getattr(source, name)
             if getattr(copy, name) != value:
                 setattr(copy, name, value)
-        if self._colours.get(copy) is not source.colormap:  # they cannot be compared by their values
-            copy.colormap = self._colours[copy] = source.colormap
         if copy is self.labels:
             copy.editable = source.editable
             if source.editable and self._layers.view.flat:
@@ -294,12 +298,12 @@ class OtherPlanes(QWidget):
         complete = True
         for plane, name in zip(self.planes, others, strict=True):
             plane.view.spacing = self._layers.view.spacing
-            with self._led():
-                complete = plane.follow(own, make=complete) and complete
             plane.title.setText(name.capitalize())
-            if own and plane.model.layers and plane.view.plane != name:
+            if own and plane.view.plane != name:
                 plane.view.show_plane(name)
                 plane.show_whole()
+            with self._led():
+                complete = plane.follow(own, make=complete) and complete
         self._listen_to(list(own.values()))
         if not complete:
             return self._soon.start()

@@ -258,6 +258,7 @@ def test_closing_the_dock_keeps_the_session_and_a_second_dock_shows_the_same(sho
     _, second = show(session, viewer)
     assert second._name.text() == "pool"
     assert second.review._name.text() == "phantom_004"
+    pumped(session, lambda: "labels" in viewer.layers)
     assert viewer.layers["labels"].data is session.current.labels
 
 

@@ -27,7 +27,7 @@ def main():
     session.open_pool(Path(sys.argv[1]))
     wait(lambda: session.pool is not None)
     session.open_case(sys.argv[2])
-    wait(lambda: session.current is not None)
+    wait(lambda: session.current is not None and "labels" in viewer.layers)
     if len(sys.argv) > 3:
         session.start_training("quick", 10, {"width": 4, "patch": [16, 16, 16], "threads": 1})
         wait(lambda: session.training.phase == "training")
