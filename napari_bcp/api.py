@@ -86,10 +86,15 @@ def export(
     dest: str | os.PathLike[str],
     layout: Literal["plain", "nnunet"] = "plain",
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    replace: bool = False,
 ) -> dict[str, int]:
-    """Write masks and pseudo-labels under `dest`; returns how many files of each sort."""
+    """Write masks and pseudo-labels under `dest`; returns how many files of each sort.
+
+    replace : whether an earlier export in `dest` may go; otherwise the folder has to be new or empty
+    """
     with _opened(pool) as opened:
-        return opened.export(Path(dest), layout, progress)
+        return opened.export(Path(dest), layout, progress, replace=replace)
 
 
 def relocate(pool: PoolLike, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> int:
@@ -275,6 +280,8 @@ def predict(
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
                 return
             record_made(opened, made)
+            if made.note:
+                yield Note(text=made.note, case=case.name)
             yield made
         yield Progress(task="predicting", done=len(chosen), total=len(chosen))
         yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
@@ -339,6 +346,8 @@ def segment(
         except ScanError as error:
             yield CaseUnusable(case=stem(file), reason=str(error))
             continue
+        if found.note:
+            yield Note(text=found.note, case=stem(file))
         yield model.event(stem(file), target, target, found)
     yield Progress(task="segmenting", done=len(files), total=len(files))
     yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)

@@ -94,6 +94,7 @@ class MapMade(_Event):
     entropy : mean predictive entropy, in nats, of the voxels that are not surely background (probability below 0.99)
     volume_ml : per class value, volume of the pseudo-label
     islands : per class value, number of components that the clean-up removed
+    note : a sentence on how it was made, where that was not as usual
     """
 
     kind: Literal["map"] = "map"
@@ -107,6 +108,7 @@ class MapMade(_Event):
     volume_ml: dict[int, float]
     islands: dict[int, int]
     seconds: float
+    note: str = ""
 
 
 class Finished(_Event):

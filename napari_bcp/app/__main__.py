@@ -33,7 +33,7 @@ def main() -> None:
     viewer.window.add_plugin_dock_widget("napari-bcp", TITLE)
     session = get_keeper().session
     if wishes.train:
-        _train_once_open(session, wishes.train)
+        train_once_open(session, wishes.train)
     if wishes.sample is not None:
         session.open_sample(wishes.sample.resolve())
     elif wishes.pool is not None:
@@ -41,16 +41,16 @@ def main() -> None:
     napari.run()
 
 
-def _train_once_open(session: Session, minutes: float) -> None:
+def train_once_open(session: Session, minutes: float) -> None:
     """Start the training of the pool that is about to open, and show the case that comes first."""
 
-    def begin(_: frozenset[str]) -> None:
-        if session.pool is not None and session.proposals:
-            session.cases_changed.disconnect(begin)
+    def begin() -> None:
+        if session.pool is not None:
+            session.pool_changed.disconnect(begin)
             session.start_training("quick", minutes, {})
             session.next_case()
 
-    session.cases_changed.connect(begin)
+    session.pool_changed.connect(begin)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Lane = Literal["pool", "read", "edit", "save"]
+Lane = Literal["pool", "read", "edit", "save", "export"]
 """What shares a lane runs one after the other: changes of the pool, reading for the screen, edits of the open case's
-labels, drafts of edits."""
+labels, drafts of edits, copies for other programs."""
 
-_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "edit", "save")
+_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "edit", "save", "export")
 _TURN = 0.02  # seconds; a callback that adds a layer takes longer, and two in a row would be felt
 
 
@@ -75,7 +75,7 @@ class Background:
     def close(self) -> None:
         """Wait for what has been begun; of what waits, only what changes no file is dropped. Nothing comes back."""
         self.closing = True
-        for lane in ("read", "edit"):
+        for lane in ("read", "edit", "export"):
             self._lanes[lane].shutdown(wait=True, cancel_futures=True)
         self._lanes["pool"].shutdown(wait=True)
         self._lanes["save"].shutdown(wait=True)

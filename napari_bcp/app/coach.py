@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_bcp.app.background import Background
     from napari_bcp.app.cohort import Cohort, Found, Records
     from napari_bcp.app.telling import Telling
-    from napari_bcp.events import MapMade
+    from napari_bcp.events import MapMade, Progress
     from napari_bcp.pool import Case, Pool
     from napari_bcp.pool.runs import ChosenRun
     from napari_bcp.worker.messages import Report
@@ -293,11 +293,7 @@ class Coach:
         elif report.kind == "unusable":
             self._leave_out(pool, report.case, report.reason, report.lasting)
         elif report.kind == "progress":
-            self._task = report.task
-            if report.done < report.total:
-                telling.show_progress(report.task, report.done, report.total, report.eta_s)
-            else:
-                self._end_progress()
+            self._show_progress(report)
         elif report.kind == "note":
             telling.tell("info", report.text, "train")
         elif report.kind == "finished" and report.reason != "done":
@@ -313,11 +309,18 @@ class Coach:
         if report.kind == "ended" and not self._trainer.busy:
             self._ask_again()
 
+    def _show_progress(self, report: Progress) -> None:
+        if report.task != self._task:
+            self._end_progress()
+        self._task = report.task
+        if report.done < report.total:
+            self._telling.show_progress(report.task, report.done, report.total, report.eta_s)
+        else:
+            self._end_progress()
+
     def _end_progress(self) -> None:
         """Take the child's progress away, and nobody else's."""
-        progress = self._telling.progress
-        if progress is not None and progress.task == self._task:
-            self._telling.end_progress()
+        self._telling.end_progress(self._task)
 
     def _ask_again(self) -> None:
         """Ask once more for maps that the job that has ended was asked for too late."""

@@ -244,13 +244,13 @@ class Cohort:
 
         def ended(found: tuple[Records, list[str]]) -> None:
             records, refused = found
-            self._telling.end_progress()
+            self._telling.end_progress("accepting")
             self.take_records(records)
             if refused:
                 text = f"{len(cases) - len(refused):,} accepted, {len(refused):,} not:"
                 self._telling.tell("warning", "\n".join([text, *refused]), "cases")
 
-        self._background.run("pool", work, ended, self._telling.failed("cases"))
+        self._background.run("pool", work, ended, self._telling.failed("cases", task="accepting"))
         return names
 
 

@@ -24,6 +24,7 @@ from superqt import QElidingLabel
 from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.canvas import canvas_of, guard, uncover_brush
+from napari_bcp.app.export_dialog import ExportDialog
 from napari_bcp.app.key_list import KeyList
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.cases import CasesPanel
@@ -68,6 +69,7 @@ class BcpWidget(QWidget):
         self._let_go = QTimer(self, singleShot=True)
         self._let_go.timeout.connect(self._end_if_let_go)
         self._dialogs: dict[bool, PoolDialog] = {}
+        self._export_dialog: ExportDialog | None = None
         self._keys: KeyList | None = None
 
         self.message = MessageLine()
@@ -102,6 +104,7 @@ class BcpWidget(QWidget):
         listen(self, session.pool_changed, self._show_pool)
         listen(self, session.training_changed, self._show_state)
         listen(self, session.progress_changed, self._show_progress)
+        listen(self, session.case_loading, self._make_sliders)
         listen(self, session.case_opened, self._show_opened)
         listen(self, session.told, self._tell)
         napari_viewer.events.theme.connect(self._follow_theme)
@@ -122,6 +125,7 @@ class BcpWidget(QWidget):
             ("Open a pool…", "Go on where you left off", self._open_pool),
             ("Try the sample", "A made-up cohort with four masks, drawn on this computer", self._open_sample),
             ("Add scans…", "Take more scans, or masks of known ones, into this pool", self._extend_pool),
+            ("Export masks…", "Write masks and pseudo-labels to a folder for other programs", self._export),
             ("Close the pool", "Save everything and close it; training stops and can go on later", self._close_pool),
         )
         for text, tip, slot in choices:
@@ -131,7 +135,7 @@ class BcpWidget(QWidget):
             self.pool_actions[text] = action
         menu.setToolTipsVisible(True)
         menu.insertSeparator(self.pool_actions["Add scans…"])
-        pool = button("Pool", "Open, make, extend or close a pool")
+        pool = button("Pool", "Open, make, extend, export or close a pool")
         pool.setMenu(menu)
         top = QHBoxLayout()
         top.addWidget(self._name, 1)
@@ -230,13 +234,24 @@ class BcpWidget(QWidget):
             if hasattr(widget, "set_colours"):
                 widget.set_colours(colours)
 
+    def _make_sliders(self, _name: str) -> None:
+        """Let napari make its sliders while the first case is read, not together with the first layer."""
+        if not self._viewer.layers:
+            self._viewer.dims.ndim = 3
+
+    def _remove_sliders(self) -> None:
+        """Take them away again where no case has come of it."""
+        if not self._viewer.layers and self._session.current is None:
+            self._viewer.dims.ndim = 2
+
     def _show_pool(self) -> None:
+        self._remove_sliders()
         pool = self._session.pool
         self._name.setText(pool.root.name if pool is not None else "No pool is open")
         self._name.setToolTip(str(pool.root) if pool is not None else "")
         self._state.setVisible(pool is not None)
         self._pages.setCurrentIndex(0 if pool is None else 1)
-        for name in ("Add scans…", "Close the pool"):
+        for name in ("Add scans…", "Export masks…", "Close the pool"):
             self.pool_actions[name].setEnabled(pool is not None)
         for line in (self.message, self.cases.message, self.train.message, self._review_message, self.report.message):
             line.clear()
@@ -264,6 +279,7 @@ class BcpWidget(QWidget):
 
     def _show_opened(self) -> None:
         """Go to the tools for a case that was opened from the list; what was said of another case is over."""
+        self._remove_sliders()
         name = self._session.current.name if self._session.current is not None else ""
         if name != self._opened:
             self._review_message.clear()
@@ -317,6 +333,16 @@ class BcpWidget(QWidget):
     def _add_scans(self) -> None:
         images, labels = self._dialog(extend=True).folders()
         self._session.extend_pool(images, labels)
+
+    def _export(self) -> None:
+        if self._export_dialog is None:
+            self._export_dialog = ExportDialog(self)
+            self._export_dialog.accepted.connect(self._write_export)
+        self._export_dialog.open()
+
+    def _write_export(self) -> None:
+        if self._export_dialog is not None:
+            self._session.export(*self._export_dialog.choice())
 
     def _open_pool(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a pool")

@@ -297,19 +297,19 @@ class CaseLayers:
         self._labels_come = "labels" not in self._own
         self._follow_edits(case.edits)
         if self._labels_come:  # in a turn of their own: napari takes a while for each new layer
-            self._session.ask_current(lambda case: case.labels, self._place_labels)
+            self._session.give_current(self._place_labels)
         else:
-            self._place_labels(case.labels)
+            self._place_labels(case)
         self.view.spacing = case.spacing_zyx
         self.view.look_around(case.centre, first=former is None)
         self._ask_for_map()
         self.changed.emit()
 
-    def _place_labels(self, labels: NDArray[np.uint8]) -> None:
-        if self._case is not None:
+    def _place_labels(self, case: OpenCase) -> None:
+        if case is self._case:
             self._labels_come = False
-            looks = class_options(self._case.classes) | source_options(self._case.case.path)
-            self._place("labels", "labels", labels, **looks)
+            looks = class_options(case.classes) | source_options(case.case.path)
+            self._place("labels", "labels", case.labels, **looks)
             self._set_editable()
             self.changed.emit()
 
@@ -450,6 +450,7 @@ class CaseLayers:
         labels.selected_label = self._chosen
         labels.brush_size = 10
         labels.mode = self._tool
+        labels.iso_gradient_mode = "smooth"  # the usual one draws stripes on slopes
         self.set_filled(self._filled)
         labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
         labels.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)

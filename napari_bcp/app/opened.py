@@ -364,12 +364,22 @@ def _begin(pool: Pool, case: Case, grid: Grid) -> tuple[str, NDArray[np.uint8], 
     if mask is not None:
         voxels = read_mask(mask, grid, classes=values or None, for_screen=True).voxels
         return "mask", _labels(voxels, grid), None, notes
+    notes += _refused(pool, case)
     if case.map is not None:
         try:
             return "pseudo-label", read_pseudo(case, grid, values), None, notes
         except (MaskError, ScanError) as error:
             notes.append(str(error))
     return "nothing", np.zeros(grid.shape[::-1], np.uint8), None, notes
+
+
+def _refused(pool: Pool, case: Case) -> list[str]:
+    """Return why there is no mask although one was given."""
+    told = [event for event in pool.history(case.name) if event.what in ("mask refused", "accept")]
+    if not told or told[-1].what == "accept":
+        return []
+    details = told[-1].details
+    return [f"The mask {details.get('source')} was left out: {details.get('reason')}"]
 
 
 def _labels(voxels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -46,7 +46,8 @@ class _Plane(QWidget):
         self.fit = 0.0  # the zoom that shows the whole scan
         self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
         self._fit_soon.timeout.connect(self.show_whole)
-        with action_manager.events.shortcut_changed.blocker():  # it binds what is bound already: 0.13 s in the window
+        told = getattr(action_manager.events, "shortcut_changed", None)  # has another name in napari before 0.9
+        with nullcontext() if told is None else told.blocker():  # it binds what is bound already: 0.1 s in the window
             self._canvas = QtViewer(self.model)
         self.model.dims.ndim = 3  # the sliders now, not together with the first layer
         guard(self._canvas.canvas)

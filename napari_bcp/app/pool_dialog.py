@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -11,20 +11,17 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_bcp.app.parts import button, wrapped_label
+from napari_bcp.app.folder_lines import folder_line, folder_of, holds, with_browser
+from napari_bcp.app.parts import wrapped_label
 from napari_bcp.errors import SettingError
 from napari_bcp.scans import ClassSpec
 from napari_bcp.scans.classes import default_colour, read_classes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _WIDTH: Final = 480
 _CLASS_FILES: Final = (".json", ".txt")
@@ -42,9 +39,9 @@ class PoolDialog(QDialog):
         self.setMinimumWidth(_WIDTH)
         self._extend = extend
         self._own_place = False
-        self.images = _path("Folder of NIfTI files, or of a data set as nnU-Net or the Decathlon lay it out")
-        self.labels = _path("Folder of masks with the names of their scans; leave empty if they lie among the scans")
-        self.place = _path("Folder for table, masks, maps and runs; scans stay where they are")
+        self.images = folder_line("Folder of NIfTI files, or of a data set as nnU-Net or the Decathlon lay it out")
+        self.labels = folder_line("Folder of masks with their scans' names; leave empty if they lie among the scans")
+        self.place = folder_line("Folder for table, masks, maps and runs; scans stay where they are")
         self.classes = QLineEdit()
         self.classes.setPlaceholderText("liver, stomach, aorta")
         self.classes.setToolTip(
@@ -58,11 +55,11 @@ class PoolDialog(QDialog):
         self._ok.setText("Add" if extend else "Make the pool")
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("&Scans", _with_browser(self.images, self._browse_images))
-        form.addRow("&Masks (optional)", _with_browser(self.labels, self._browse_labels))
+        form.addRow("&Scans", with_browser(self.images, self._browse_images))
+        form.addRow("&Masks (optional)", with_browser(self.labels, self._browse_labels))
         if not extend:
-            form.addRow("&Pool goes to", _with_browser(self.place, self._browse_place))
-            form.addRow("&Classes (optional)", _with_browser(self.classes, self._browse_classes))
+            form.addRow("&Pool goes to", with_browser(self.place, self._browse_place))
+            form.addRow("&Classes (optional)", with_browser(self.classes, self._browse_classes))
         for row in range(form.rowCount()):
             item = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
             label = None if item is None else item.widget()
@@ -89,11 +86,11 @@ class PoolDialog(QDialog):
     def folders(self) -> tuple[Path, Path | None]:
         """Return the folders of scans and of masks, None for the latter if it was left empty."""
         labels = self.labels.text().strip()
-        return _folder(self.images.text()), _folder(labels) if labels else None
+        return folder_of(self.images.text()), folder_of(labels) if labels else None
 
     def pool_folder(self) -> Path:
         """Return where the pool goes."""
-        return _folder(self.place.text())
+        return folder_of(self.place.text())
 
     def class_specs(self) -> Path | list[ClassSpec] | None:
         """Return a file of classes, the classes named, or None.
@@ -103,8 +100,8 @@ class PoolDialog(QDialog):
         text = self.classes.text().strip()
         if not text:
             return None
-        if _is(Path.is_file, _folder(text)):
-            return _folder(text)
+        if holds(Path.is_file, folder_of(text)):
+            return folder_of(text)
         if "," not in text and ("/" in text or text.lower().endswith(_CLASS_FILES)):
             raise SettingError(f"There is no file of classes at {text}.")
         names = [name.strip() for name in text.split(",") if name.strip()]
@@ -117,7 +114,7 @@ class PoolDialog(QDialog):
     def _suggest(self, text: str) -> None:
         """Place the pool beside the scans until the reader names a place."""
         if not self._own_place and text.strip():
-            images = _folder(text)
+            images = folder_of(text)
             self.place.setText(str(images.parent / f"{images.name}-pool"))
 
     def _placed(self, text: str) -> None:
@@ -136,16 +133,16 @@ class PoolDialog(QDialog):
             return ""
         images, labels = self.folders()
         for what, folder in (("scans", images), ("masks", labels)):
-            if folder is not None and not _is(Path.is_dir, folder):
+            if folder is not None and not holds(Path.is_dir, folder):
                 return f"There is no folder of {what} at {folder}."
         if self._extend:
             return ""
         if not self.place.text().strip():
             return "Name a folder for the pool."
         place = self.pool_folder()
-        if _is(Path.exists, place / "pool.sqlite"):
+        if holds(Path.exists, place / "pool.sqlite"):
             return f"{place} is a pool already: open it, or choose another folder."
-        if _is(Path.is_file, place):
+        if holds(Path.is_file, place):
             return f"{place} is a file: name a folder for the pool."
         try:
             classes = self.class_specs()
@@ -177,34 +174,3 @@ class PoolDialog(QDialog):
         path = QFileDialog.getExistingDirectory(self, title, line.text() or self.images.text())
         if path:
             line.setText(path)
-
-
-def _path(tip: str) -> QLineEdit:
-    line = QLineEdit()
-    line.setToolTip(tip)
-    return line
-
-
-def _with_browser(line: QLineEdit, browse: Callable[[], None]) -> QWidget:
-    holder = QWidget()
-    row = QHBoxLayout(holder)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.addWidget(line, 1)
-    row.addWidget(button("Browse…", "Choose in a window", browse))
-    return holder
-
-
-def _folder(text: str) -> Path:
-    path = Path(text.strip())
-    try:
-        return path.expanduser()
-    except RuntimeError:  # "~a" while somebody types, and there is no user of that name
-        return path
-
-
-def _is(question: Callable[[Path], bool], path: Path) -> bool:
-    """Return the answer of a path, "no" where the disk gives none: closed folders, endless names."""
-    try:
-        return question(path)
-    except (OSError, ValueError):
-        return False

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_bcp.app.cohort import Found, Records
     from napari_bcp.app.edits import Change
     from napari_bcp.pool import Case
+    from napari_bcp.pool.export import Layout
     from napari_bcp.review.proposals import Proposal
     from napari_bcp.review.report import ReportData
     from napari_bcp.scans import ClassSpec
@@ -68,7 +69,7 @@ class Session:
         self.busy_changed = self._in_hand.busy_changed
         self.told, self.progress_changed = self._telling.told, self._telling.progress_changed
         self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
-        self._opening = False
+        self._opening = ""  # what is done while a pool is being opened
         self._asked_for = ""  # the case that is being read for the screen
         self._ahead = Ahead(self._background)
         self._cohort.cases_changed.connect(self._follow_cases)
@@ -168,7 +169,7 @@ class Session:
             return
 
         def extended(names: list[str]) -> None:
-            self._telling.end_progress()
+            self._telling.end_progress("reading scans")
             if pool is self.pool:
                 text = f"{counted(len(names), 'case')} joined the pool."
                 self._telling.tell("warning" if pool.notes else "info", "\n".join([text, *pool.notes]), "cases")
@@ -176,8 +177,38 @@ class Session:
 
         self._telling.show_progress("reading scans")
         self._background.run(
-            "pool", lambda: pool.extend(images, labels, self._reading), extended, self._telling.failed("cases")
+            "pool",
+            lambda: pool.extend(images, labels, self._reading),
+            extended,
+            self._telling.failed("cases", task="reading scans"),
         )
+
+    def export(self, dest: Path, layout: Layout, replace: bool) -> None:
+        """Write the pool's masks and pseudo-labels to a folder for other programs, beside all other work."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def report(done: int, total: int, _name: str) -> None:
+            if self._background.closing:
+                raise PoolError("The window was closed while masks were exported; nothing was kept of it.")
+            self._background.later(lambda: self._telling.show_progress("exporting", done, total))
+
+        def exported(counts: dict[str, int]) -> None:
+            self._telling.end_progress("exporting")
+            text = ", ".join(
+                counted(counts[sort], what)
+                for sort, what in (("accepted", "accepted mask"), ("pseudo", "pseudo-label"), ("scans", "scan"))
+                if counts[sort] or sort == "accepted"
+            )
+            self._telling.tell("info", f"{dest} has {text}; cases.csv lists them.", "cases")
+
+        def work() -> dict[str, int]:
+            with Pool.open(pool.root) as own:  # which stays open when the window turns to another
+                return own.export(dest, layout, report, replace=replace)
+
+        self._telling.show_progress("exporting")
+        self._background.run("export", work, exported, self._telling.failed("cases", task="exporting"))
 
     def close_pool(self) -> None:
         """Save everything and close the pool; the training stops and can go on later."""
@@ -194,13 +225,11 @@ class Session:
             self._telling.tell("warning", "A pool is being opened; wait until it is there.")
             return
 
-        def end() -> None:
-            self._opening = False
-
         def go_on() -> None:
-            self._opening = True
+            self._opening = task
             self._telling.show_progress(task)
-            self._background.run("pool", lambda: read_pool(make()), self._take_pool, self._telling.failed("", end))
+            failed = self._telling.failed("", self._end_opening)
+            self._background.run("pool", lambda: read_pool(make()), self._take_pool, failed)
 
         self._leave_current(go_on)
 
@@ -216,9 +245,13 @@ class Session:
             self._background.run("pool", pool.close)
         self.pool_changed.emit()
 
+    def _end_opening(self) -> None:
+        for task in (self._opening, "drawing scans", "reading scans"):
+            self._telling.end_progress(task)
+        self._opening = ""
+
     def _take_pool(self, found: Found) -> None:
-        self._opening = False
-        self._telling.end_progress()
+        self._end_opening()
         self._let_go()  # the former one, now that there is another
         self._cohort.take(found)
         self._coach.take(found)
@@ -243,6 +276,12 @@ class Session:
             self._telling.tell("info", "No further case is proposed.", "cases")
         else:
             self.open_case(name)
+
+    def give_current(self, then: Callable[[OpenCase], object]) -> None:
+        """Call `then` with the open case in a turn of its own, unless another one is open by then."""
+        case = self.current
+        if case is not None:
+            self._background.later(lambda: then(case) if case is self.current else None)
 
     def ask_current(self, question: Callable[[OpenCase], T], then: Callable[[T], object]) -> None:
         """Put a question to the open case that takes a while; the answer is dropped once another one is open."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from psygnal import Signal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Level = Literal["info", "warning", "error"]
 Where = Literal["", "cases", "train", "review", "report"]
+
+_TELLING_S: Final = 1.0  # until then nothing can be told of the rest
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,26 @@ class Telling:
     progress_changed = Signal(object)
     """A Progress, or None once the task is done."""
 
-    def __init__(self) -> None:
-        self.progress: Progress | None = None
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tasks: dict[str, tuple[float, Progress]] = {}  # when each began, and how far it is; the newest last
+
+    @property
+    def progress(self) -> Progress | None:
+        """The task that was told of last, of those that go on."""
+        return next((progress for _, progress in reversed(self._tasks.values())), None)
 
     def tell(self, level: Level, text: str, where: Where = "") -> None:
         """Say something."""
         self.told.emit(Message(level, text, where))
 
-    def failed(self, where: Where, undo: Callable[[], object] | None = None) -> Callable[[Exception], None]:
-        """Return what says why work has failed, after `undo` has put back what it left half done."""
+    def failed(
+        self, where: Where, undo: Callable[[], object] | None = None, task: str = ""
+    ) -> Callable[[Exception], None]:
+        """Return what says why work has failed, after `undo` has put back what it left half done; it ends `task`."""
 
         def tell(error: Exception) -> None:
-            self.end_progress()
+            self.end_progress(task)
             if undo is not None:
                 undo()
             self.tell("error", _sentence(error), where)
@@ -67,15 +78,18 @@ class Telling:
         self.tell("error", _sentence(error))
 
     def show_progress(self, task: str, done: int = 0, total: int = 0, eta_s: float | None = None) -> None:
-        """Say how far a task is."""
-        self.progress = Progress(task, done, total, eta_s)
+        """Say how far a task is; without `eta_s` how long it still takes is told by what it took so far."""
+        now = self._clock()
+        began, _ = self._tasks.pop(task, (now, None))
+        if eta_s is None and 0 < done < total and now - began > _TELLING_S:
+            eta_s = (now - began) / done * (total - done)
+        self._tasks[task] = began, Progress(task, done, total, eta_s)
         self.progress_changed.emit(self.progress)
 
-    def end_progress(self) -> None:
-        """Say that the task is done."""
-        if self.progress is not None:
-            self.progress = None
-            self.progress_changed.emit(None)
+    def end_progress(self, task: str) -> None:
+        """Say that a task is done; of those that go on one is shown again."""
+        if self._tasks.pop(task, None) is not None:
+            self.progress_changed.emit(self.progress)
 
 
 def _sentence(error: Exception) -> str:

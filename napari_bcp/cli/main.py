@@ -323,6 +323,7 @@ def export(
     pool: PoolArgument,
     dest: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
     layout: Annotated[Literal["plain", "nnunet"], typer.Option(help="How to lay the files out.")] = "plain",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export that lies there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a pool's masks and pseudo-labels to a folder for other programs.
@@ -332,7 +333,7 @@ def export(
     from napari_bcp import api
 
     with open_display(as_json) as display:
-        counts = api.export(pool, dest, layout, progress=reporter("write", display))
+        counts = api.export(pool, dest, layout, progress=reporter("write", display), replace=replace)
         display.say(f"{dest} has {_counted(counts, 'files')}")
 
 
@@ -402,7 +403,8 @@ def ablate(
         if outcome.stopped:
             _leave_stopped(display, "the same command")
         if not as_json:
-            print_table(table(found, vary))
+            # the CSV has the folders, too; here they would take the room of the figures
+            print_table([{key: row[key] for key in row if key != "folders"} for row in table(found, vary)])
 
 
 @app.command()

@@ -69,26 +69,41 @@ class Model:
         return cls(network, plan, config, device, run, step)
 
     def segment(self, scan: Scan, stop: Callable[[], bool] | None = None) -> Prediction | None:
-        """Segment one scan; None when `stop` said so in between. Raises DeviceError when memory runs out."""
-        try:
-            return predict_scan(
-                self.network,
-                self.plan,
-                scan,
-                device=self.device,
-                bfloat16=self.plan.bfloat16_on(self.device),
-                components=self.config.map_components,
-                connectivity=self.config.connectivity,
-                stop=stop,
-            )
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise DeviceError(
-                f"Device {self.device} ran out of memory on {scan.path.name}; close other programs or use "
-                "--device cpu.",
-                path=scan.path,
-            ) from None
+        """Segment one scan; None when `stop` said so in between.
+
+        Where memory runs out, it is tried again block by block, and the prediction's note says so. Raises DeviceError
+        when that does not help.
+        """
+        for sparing in (False, True):
+            try:
+                found = self._segment(scan, stop, sparing)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+            else:
+                if found is not None and sparing:
+                    found.note = f"The memory ran out on {scan.path.name}, so it was segmented in small blocks."
+                return found
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise DeviceError(
+            f"Device {self.device} ran out of memory on {scan.path.name}, and small blocks did not help; close other "
+            "programs or use --device cpu.",
+            path=scan.path,
+        )
+
+    def _segment(self, scan: Scan, stop: Callable[[], bool] | None, sparing: bool) -> Prediction | None:
+        return predict_scan(
+            self.network,
+            self.plan,
+            scan,
+            device=self.device,
+            bfloat16=self.plan.bfloat16_on(self.device),
+            components=self.config.map_components,
+            connectivity=self.config.connectivity,
+            sparing=sparing,
+            stop=stop,
+        )
 
     def make_map(self, case: str, file: Path, folder: Path, stop: Callable[[], bool] | None = None) -> MapMade | None:
         """Segment the scan in `file` and write map and pseudo-label into `folder`; None when `stop` said so.
@@ -121,4 +136,5 @@ class Model:
             volume_ml=found.volume_ml,
             islands={v: len(sizes) for v, sizes in found.islands.items()},
             seconds=found.seconds,
+            note=found.note,
         )

@@ -38,7 +38,8 @@ class Prediction:
     labels : pseudo-label (x, y, z) uint8 class values, cleaned.  raw : the same before the clean-up.
     map : probabilities of the classes, compressed.  quality : per class value soft Dice confidence (see
     napari_bcp.metrics), None where it is not predicted.  entropy : mean over voxels that are not surely
-    background, nats.  islands : per class value, sizes in voxels of removed components.
+    background, nats.  islands : per class value, sizes in voxels of removed components.  note : a sentence on how it
+    was found, where that was not as usual.
     """
 
     labels: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Prediction:
     volume_ml: dict[int, float]
     islands: dict[int, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
+    note: str = ""
 
 
 class _StoppedError(Exception):
@@ -80,9 +82,12 @@ def predict_scan(
     bfloat16: bool = False,
     components: str = "auto",
     connectivity: Connectivity = "corner",
+    sparing: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Prediction | None:
     """Segment one scan; returns None when `stop` said so in between.
+
+    sparing : take blocks of the plan's patch one by one, also where the whole scan would do: slower, with less memory
 
     The network's mode is left as it was. Memory beyond the scan itself: the scan on the network's grid, scores one
     block deep, one slab at full resolution, the label and the compressed map.
@@ -101,7 +106,7 @@ def predict_scan(
             logits = network(x.contiguous(memory_format=form))
         return torch.softmax(logits.float(), dim=1)
 
-    block, stride = blocks_of(plan, image.shape)
+    block, stride = (plan.patch, plan.stride) if sparing else blocks_of(plan, image.shape)
     slabs = sliding_slabs(
         probabilities,
         image,
@@ -109,7 +114,7 @@ def predict_scan(
         stride,
         blend=plan.blend,
         padding=plan.padding,
-        batch=max(1, plan.batch),
+        batch=1 if sparing else max(1, plan.batch),
         device=device,
     )
     writer = MapWriter(grid.shape, plan.classes)

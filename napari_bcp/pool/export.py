@@ -9,97 +9,164 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_bcp.errors import PoolError, unknown_name
+from napari_bcp.errors import BcpError, PoolError, unknown_name
 from napari_bcp.files import atomic_path, write_text
+from napari_bcp.pool.paths import settled
 from napari_bcp.scans import read_grid, read_mask, write_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_bcp.pool.records import Case
+    from napari_bcp.pool.store import Pool
     from napari_bcp.scans import ClassSpec
 
-LAYOUTS = ("plain", "nnunet")
+Layout = Literal["plain", "nnunet"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_TABLE = "cases.csv"
+_COLUMNS = ("case", "status", "source", "file", "scan", "reason")
+_WRITTEN = {"accepted", "pseudo", _TABLE, "imagesTr", "labelsTr", "imagesTs", "pseudoTs", "dataset.json"}
+_PART = ".exporting-"
+_OF_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}  # made by whatever shows a folder
 
 
 def export(
-    cases: Sequence[Case],
-    classes: Sequence[ClassSpec],
-    masks: dict[str, Path],
+    pool: Pool,
     dest: Path,
-    layout: Literal["plain", "nnunet"],
+    layout: Layout,
+    replace: bool,
     progress: Callable[[int, int, str], None] | None,
 ) -> dict[str, int]:
-    """Write the masks, and apart from them the pseudo-labels, of `cases` to the new or empty folder `dest`.
+    """Write the masks, and apart from them the pseudo-labels, of `pool` to the new or empty folder `dest`.
 
-    masks : the file of the accepted mask of each accepted case
     plain : accepted/NAME.nii.gz, pseudo/NAME.nii.gz, cases.csv
     nnunet : version 2's layout; imagesTr and labelsTr hold what is accepted, imagesTs the rest, and pseudoTs, which
         nnU-Net does not read, the pseudo-labels. nnU-Net wants classes numbered without gaps, so masks of a pool
         whose classes have gaps are renumbered, as dataset.json says. Scans are copied, compressed.
+    replace : whether `dest` may hold an earlier export, which goes once all of the new one is written
 
     Returns how many files of each sort were written; they appear together at the end. Raises PoolError if the folder
-    is not empty or a file cannot be read or written.
+    holds something else or a file cannot be read or written.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
     dest = dest.absolute()
     try:
-        if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-            raise PoolError(f"{dest} is not empty; name a new folder to export to.", path=dest)
+        former = find_former(dest, replace)
+        inside = next((case.path for case in pool.cases() if dest.resolve() in settled(case.path).parents), None)
+        if former and inside is not None:
+            raise PoolError(f"{dest} has scans of the pool in it ({inside.name}); name a new folder to export to.")
         dest.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".exporting-", dir=dest) as part:
-            counts = _write(cases, classes, masks, Path(part), layout == "nnunet", progress)
-            for entry in Path(part).iterdir():
-                os.replace(entry, dest / entry.name)
+        with tempfile.TemporaryDirectory(prefix=_PART, dir=dest) as part:
+            new = Path(part, "new")
+            counts = _write(pool, new, layout == "nnunet", progress)
+            _swap(new, Path(part, "old"), dest, former)
     except OSError as error:
         raise PoolError(f"The export to {dest} failed ({error}); free some space or mend that file.") from None
     return counts
 
 
-def _write(
-    cases: Sequence[Case],
-    classes: Sequence[ClassSpec],
-    masks: dict[str, Path],
-    dest: Path,
-    nnunet: bool,
-    progress: Callable[[int, int, str], None] | None,
-) -> dict[str, int]:
-    accepted_folder, pseudo_folder = ("labelsTr", "pseudoTs") if nnunet else ("accepted", "pseudo")
+def find_former(dest: Path, replace: bool) -> list[Path]:
+    """Return what an earlier export has left in `dest`: nothing in a folder that is new or empty.
+
+    Raises PoolError if anything is there that may not be replaced, OSError if the folder cannot be read.
+    """
+    if not dest.exists():
+        return []
+    if not dest.is_dir():
+        raise PoolError(f"{dest} is a file; name a new folder to export to.", path=dest)
+    entries = sorted(entry for entry in dest.iterdir() if entry.name not in _OF_THE_SYSTEM)
+    others = [one.name for one in entries if one.name not in _WRITTEN and not one.name.startswith(_PART)]
+    exported = not others and (_is_table(dest / _TABLE) or any(one.name.startswith(_PART) for one in entries))
+    if entries and not (exported and replace):
+        has = f"holds {others[0]}, which is no part of an export" if replace and others else "is not empty"
+        instead = ", or let the export that is there be replaced" if exported else ""
+        raise PoolError(f"{dest} {has}; name a new folder to export to{instead}.", path=dest)
+    return entries
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a file is the list of cases of an export."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline(200).strip() == ",".join(_COLUMNS).encode()
+
+
+def _swap(new: Path, old: Path, dest: Path, former: Sequence[Path]) -> None:
+    """Put what lies in `new` into `dest` in place of `former`: all of it, or everything is as it was."""
+    old.mkdir()
+    come: list[Path] = []
+    try:
+        for entry in former:
+            os.replace(entry, old / entry.name)
+        for entry in sorted(new.iterdir(), key=lambda entry: entry.name == _TABLE):  # last what an export is known by
+            os.replace(entry, dest / entry.name)
+            come.append(dest / entry.name)
+    except BaseException:
+        for entry in come:
+            os.replace(entry, new / entry.name)
+        for entry in old.iterdir():
+            os.replace(entry, dest / entry.name)
+        raise
+
+
+def _write(pool: Pool, dest: Path, nnunet: bool, progress: Callable[[int, int, str], None] | None) -> dict[str, int]:
+    classes = pool.classes
     numbers = {spec.value: place for place, spec in enumerate(classes, 1)} if nnunet else {}
     counts = {"accepted": 0, "pseudo": 0, "scans": 0}
     rows = []
-    for done, case in enumerate(cases):
+    names = [case.name for case in pool.cases()]
+    for done, name in enumerate(names):
         if progress is not None:
-            progress(done, len(cases), case.name)
-        file = f"{case.name}.nii.gz"
-        written, source = "", ""
-        if case.name in masks:
-            written, source = f"{accepted_folder}/{file}", f"mask accepted by {case.mask_by}"
-            _write_labels(masks[case.name], dest / written, numbers)
-            counts["accepted"] += 1
-        elif case.status in ("predicted", "draft") and case.map is not None:
-            written, source = f"{pseudo_folder}/{file}", f"pseudo-label of run {case.map.run}, step {case.map.step}"
-            _write_labels(case.map.pseudo_path, dest / written, numbers)
-            counts["pseudo"] += 1
+            progress(done, len(names), name)
+        case, written, source = _write_mask(pool, name, dest, nnunet, numbers)
+        if source:
+            counts["accepted" if case.status == "accepted" else "pseudo"] += 1
         if nnunet and case.status not in ("excluded", "unusable"):
-            folder = "imagesTr" if case.name in masks else "imagesTs"
-            _write_scan(case.path, dest / folder / f"{case.name}_0000.nii.gz")
+            folder = "imagesTr" if case.status == "accepted" else "imagesTs"
+            _write_scan(case.path, dest / folder / f"{name}_0000.nii.gz")
             counts["scans"] += 1
-        rows.append([case.name, case.status, source, written, str(case.path), case.reason])
+        rows.append([name, case.status, source, written, str(case.path), case.reason])
     if nnunet:
         write_text(dest / "dataset.json", json.dumps(_dataset(classes, counts["accepted"]), indent=2) + "\n")
-    with atomic_path(dest / "cases.csv") as part, part.open("w", newline="", encoding="utf-8") as table:
+    with atomic_path(dest / _TABLE) as part, part.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
-        writer.writerow(["case", "status", "source", "file", "scan", "reason"])
+        writer.writerow(_COLUMNS)
         writer.writerows(rows)
     if progress is not None:
-        progress(len(cases), len(cases), "")
+        progress(len(names), len(names), "")
     return counts
+
+
+def _write_mask(pool: Pool, name: str, dest: Path, nnunet: bool, numbers: dict[int, int]) -> tuple[Case, str, str]:
+    """Write a case's mask or pseudo-label; return the case as it was then, the file below `dest` and what it is.
+
+    A training that goes on replaces maps by newer ones: where one is gone, the case has another by now.
+    """
+    for last in (False, True):
+        case = pool.case(name)
+        mask = pool.mask_file(case) if case.status == "accepted" else None
+        if mask is not None:
+            file, what = mask, f"mask accepted by {case.mask_by}"
+            written = f"{'labelsTr' if nnunet else 'accepted'}/{name}.nii.gz"
+        elif case.status in ("predicted", "draft") and case.map is not None:
+            file, what = case.map.pseudo_path, f"pseudo-label of run {case.map.run}, step {case.map.step}"
+            written = f"{'pseudoTs' if nnunet else 'pseudo'}/{name}.nii.gz"
+        else:
+            return case, "", ""
+        try:
+            _write_labels(file, dest / written, numbers)
+        except (OSError, BcpError):
+            if last or pool.case(name) == case:
+                raise
+        else:
+            return case, written, what
+    raise AssertionError  # the last try returns or raises
 
 
 def _dataset(classes: Sequence[ClassSpec], training: int) -> dict[str, object]:

@@ -126,6 +126,10 @@ def look(
             _take_mask(intake, name, path, mask, allowed, table, masks)
     if progress is not None:
         progress(total, total, "")
+    odd = [found for found in intake.cases if found.notes]
+    if odd:
+        more = f" Other scans with such notes: {len(odd) - 1:,}; each is shown with its case." if len(odd) > 1 else ""
+        intake.notes.append(odd[0].notes[0] + more)
     intake.notes = [printable(note) for note in intake.notes]
     return intake
 

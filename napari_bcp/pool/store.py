@@ -528,20 +528,20 @@ class Pool:
         return self._table.revision()
 
     def export(
-        self, dest: str | Path, layout: Literal["plain", "nnunet"] = "plain", progress: Progress | None = None
+        self,
+        dest: str | Path,
+        layout: Literal["plain", "nnunet"] = "plain",
+        progress: Progress | None = None,
+        *,
+        replace: bool = False,
     ) -> dict[str, int]:
-        """Write accepted masks and, apart from them, pseudo-labels to the new or empty folder `dest`.
+        """Write accepted masks and, apart from them, pseudo-labels to the folder `dest`.
 
         `napari_bcp.pool.export.export` describes the layouts. Returns how many files of each sort were written.
-        Raises PoolError if `dest` is not empty or cannot be written, MaskError or ScanError for a broken file.
+        Raises PoolError if `dest` holds anything but, with `replace`, an earlier export, or cannot be written,
+        MaskError or ScanError for a broken file.
         """
-        cases = self.cases()
-        masks = {
-            case.name: self._masks.path(case.name, case.mask_version)
-            for case in cases
-            if case.status == "accepted" and case.mask_version is not None
-        }
-        return export(cases, self.classes, masks, Path(dest), layout, progress)
+        return export(self, Path(dest), layout, replace, progress)
 
     # -- inside -----------------------------------------------------------------------------------------------
 

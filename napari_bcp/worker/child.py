@@ -212,6 +212,7 @@ class _Maker:
 
     def __init__(self, folder: Path, desk: Desk) -> None:
         self._folder, self._desk = folder, desk
+        self._told: set[str] = set()  # cases of which a note was told
         self.spent = 0.0
 
     def one(self, model: Model, name: str, scan: Path) -> Iterator[Event]:
@@ -235,6 +236,9 @@ class _Maker:
             self.spent += time.monotonic() - begun
         if made is not None:
             self._desk.made(name, model.run, model.step)
+            if made.note and name not in self._told:
+                self._told.add(name)
+                yield Note(text=made.note, case=name)
             yield made
 
     def all(self, model: Model, cases: list[tuple[str, Path]]) -> Iterator[Event]:

@@ -129,6 +129,9 @@ class HandMadeSession:
         self.current = case
         self.case_opened.emit()
 
+    def give_current(self, then):
+        then(self.current)
+
     def ask_current(self, question, then):
         then(question(self.current))
 

@@ -10,6 +10,7 @@ from superqt import QElidingLabel
 from napari_bcp.app import dock
 from napari_bcp.app.canvas import canvas_of
 from napari_bcp.app.dock import BcpWidget
+from napari_bcp.app.export_dialog import ExportDialog
 from napari_bcp.app.key_list import SECTIONS
 from napari_bcp.app.panels.review_keys import KEYS
 from napari_bcp.app.session import Session
@@ -89,7 +90,7 @@ def test_without_a_pool_three_ways_to_begin_are_offered_and_do_what_they_say(sho
     assert dialog.isVisible()
     dialog.reject()
     enabled = {text: action.isEnabled() for text, action in widget.pool_actions.items()}
-    assert [text for text, on in enabled.items() if not on] == ["Add scans…", "Close the pool"]
+    assert [text for text, on in enabled.items() if not on] == ["Add scans…", "Export masks…", "Close the pool"]
 
 
 def test_a_pool_fills_the_panels_and_closing_it_brings_the_welcome_page_back(show, quiet, pumped, phantom_pool):
@@ -105,6 +106,30 @@ def test_a_pool_fills_the_panels_and_closing_it_brings_the_welcome_page_back(sho
     assert shown_page(widget) is not widget.tabs
     assert widget.cases.message.text == "", "messages about a pool go with it"
     assert texts(widget) == ["Cases", "Train", "Review", "Report"]
+
+
+def test_the_sliders_are_there_before_the_first_layer_and_gone_with_the_last(show, quiet, pumped):
+    session, _ = quiet
+    viewer, _ = show(session)
+    seen = []
+    viewer.layers.events.inserting.connect(lambda _: seen.append(viewer.dims.ndim))
+    session.open_case("phantom_004")
+    pumped(session, lambda: session.current is not None)
+    assert seen[0] == 3
+    session.close_pool()
+    pumped(session, lambda: session.pool is None)
+    assert viewer.dims.ndim == 2
+
+
+def test_masks_are_exported_from_the_menu(show, quiet, pumped, qtbot, tmp_path):
+    session, _ = quiet
+    _, widget = show(session)
+    widget.pool_actions["Export masks…"].trigger()
+    dialog = widget.findChild(ExportDialog)
+    dialog.folder.setText(str(tmp_path / "out"))
+    qtbot.mouseClick(dialog._ok, LEFT)
+    pumped(session, lambda: "cases.csv lists them" in widget.cases.message.text)
+    assert (tmp_path / "out" / "accepted" / "phantom_001.nii.gz").is_file()
 
 
 def test_a_new_pool_is_summed_up(show, empty, pumped, phantom_cohort, tmp_path):

@@ -170,6 +170,22 @@ def test_a_scan_that_has_another_shape_now_is_not_opened(pool):
         load_case(pool, "a")
 
 
+def test_why_a_mask_was_refused_is_told_until_there_is_one(tmp_path, pool):
+    def told():
+        return [note for note in load_case(pool, "a").notes if note.startswith("The mask ")]
+
+    assert told() == []
+    (tmp_path / "more").mkdir()
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), tmp_path / "more" / "a.nii.gz")
+    pool.extend(tmp_path / "scans", tmp_path / "more")
+    (note,) = told()
+    assert note.startswith(f"The mask {tmp_path / 'more' / 'a.nii.gz'} was left out: a.nii.gz")
+    pool.accept("a", np.zeros(SHAPE, np.uint8))
+    assert told() == []
+    pool.reset("a")
+    assert told() == []
+
+
 def test_an_unusable_case_says_why_it_cannot_be_shown(pool):
     pool.mark_unusable("a", "It is torn; mend it.")
     with pytest.raises(StateError, match="It is torn; mend it"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_maps import made_map
 
+from napari_bcp.app.__main__ import train_once_open
 from napari_bcp.app.session import Session
 from napari_bcp.errors import StateError
 from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
@@ -148,6 +149,41 @@ def test_more_scans_join_the_pool_that_is_open(quiet, pumped, phantom_cohort, tm
     session.extend_pool(tmp_path / "more", None)
     pumped(session, lambda: len(session.cases) == 9)
     assert any(text.startswith("1 case joined the pool.") for _, _, text in told)
+
+
+def test_masks_are_exported_beside_all_other_work(quiet, pumped, told, tmp_path):
+    session, _ = quiet
+    held = threading.Event()
+    session._background.run("pool", lambda: held.wait(60))
+    session.export(tmp_path / "out", "plain", False)
+    pumped(session, lambda: any("cases.csv" in text for _, _, text in told))
+    held.set()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"accepted", "cases.csv"}
+
+
+def test_an_export_that_is_refused_says_why(quiet, pumped, told, tmp_path):
+    session, _ = quiet
+    (tmp_path / "mine.txt").write_text("mine")
+    session.export(tmp_path, "plain", True)
+    pumped(session, lambda: told)
+    level, where, text = told[-1]
+    assert (level, where) == ("error", "cases")
+    assert "holds mine.txt" in text
+    assert session.progress is None
+
+
+def test_a_window_that_is_to_train_does_so_once_its_pool_is_open(quiet, pumped, phantom_pool):
+    session, trainer = quiet
+    session.close_pool()
+    pumped(session, lambda: session.pool is None)
+    train_once_open(session, 5.0)
+    session.open_pool(phantom_pool)
+    pumped(session, lambda: trainer.told("train") and session.current is not None)
+    session.close_pool()
+    pumped(session, lambda: session.pool is None)
+    session.open_pool(phantom_pool)
+    pumped(session, lambda: session.pool is not None)
+    assert len(trainer.told("train")) == 1, "once"
 
 
 # -- the open case ------------------------------------------------------------------------------------------------

@@ -282,12 +282,26 @@ def test_a_move_that_concerns_no_scan_is_refused(command):
     assert "No scan of pool lies in old" in done.err
 
 
+@pytest.mark.parametrize("words", [(), ("--replace",)])
+def test_an_export_is_replaced_only_if_that_is_said(command, words):
+    """The verb is told so."""
+    verb, calls = recorder({"accepted": 5, "pseudo": 0})
+    assert command("export", "pool", "out", *words, export=verb).code == 0
+    [(_, options)] = calls
+    assert options["replace"] is bool(words)
+
+
 @pytest.mark.parametrize(
     ("arguments", "verb", "answer", "text"),
     [
         (["accept", "pool", "a", "m.nii"], "accept", 3, "a is accepted, version 3."),
         (["relocate", "pool", "old", "new"], "relocate", 24, "24 cases point to new now."),
-        (["export", "pool", "out", "--layout", "nnunet"], "export", {"masks": 4, "pseudo": 20}, "4 masks, 20 pseudo"),
+        (
+            ["export", "pool", "out", "--layout", "nnunet", "--replace"],
+            "export",
+            {"masks": 4, "pseudo": 20},
+            "4 masks, 20 pseudo",
+        ),
     ],
 )
 def test_short_commands_say_what_they_did(command, arguments, verb, answer, text):

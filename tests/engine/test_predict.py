@@ -8,9 +8,10 @@ from torch import nn
 
 from napari_bcp.config import make_config
 from napari_bcp.engine.fingerprint import Fingerprint
+from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import predict_scan
-from napari_bcp.errors import ScanError
+from napari_bcp.errors import DeviceError, ScanError
 from napari_bcp.scans import read_scan
 from napari_bcp.scans.maps import MapFile, MapWriter
 
@@ -122,6 +123,33 @@ def test_a_map_of_another_shape_than_its_scan_is_refused_before_it_is_read(tmp_p
 def test_a_prediction_can_be_stopped(scan):
     plan = plan_for((30, 26, 22), (1, 1, 2), spacing=(0, 0, 0))
     assert predict_scan(Threshold(), plan, scan(), device=CPU, stop=lambda: True) is None
+
+
+class Limited(Threshold):
+    """Runs out of memory on more than so many voxels at a time."""
+
+    def __init__(self, voxels):
+        super().__init__()
+        self.voxels = voxels
+
+    def forward(self, x):
+        if x.numel() > self.voxels:
+            raise torch.OutOfMemoryError("full")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("network", ["quick", "vnet"])
+def test_where_the_memory_runs_out_a_scan_is_segmented_block_by_block_and_that_is_said(scan, network):
+    settings = {"spacing": (0.0, 0.0, 0.0), "patch": (16, 16, 16), "network": network}
+    plan, loaded = plan_for((30, 26, 22), (1, 1, 2), **settings), scan()
+    config = make_config("quick", settings)
+    usual = Model(Threshold(), plan, config, CPU, "0001", 5).segment(loaded)
+    sparing = Model(Limited(16**3), plan, config, CPU, "0001", 5).segment(loaded)
+    assert usual.note == ""
+    assert sparing.note == "The memory ran out on s.nii.gz, so it was segmented in small blocks."
+    np.testing.assert_array_equal(sparing.labels, usual.labels)
+    with pytest.raises(DeviceError, match=r"s\.nii\.gz, and small blocks did not help"):
+        Model(Limited(8), plan, config, CPU, "0001", 5).segment(loaded)
 
 
 @pytest.mark.parametrize(("parts", "stays"), [({}, False), ({3: 2}, True), ({7: 2}, False)])

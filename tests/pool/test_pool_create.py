@@ -113,6 +113,19 @@ def test_a_bad_mask_leaves_its_case_unlabelled_and_is_named_in_notes_and_history
         assert last.details["reason"] in note
 
 
+def test_what_headers_do_not_say_is_told_once_with_how_many_more(cohort):
+    for name in ("x", "y"):
+        image = nib.load(write_scan(cohort / "images" / f"{name}.nii", 5))
+        image.header.set_xyzt_units("unknown")
+        nib.save(image, cohort / "images" / f"{name}.nii")
+    with Pool.create(cohort / "pool", cohort / "images", cohort / "labels") as pool:
+        *_, note = pool.notes
+    assert note == (
+        "x.nii does not say the unit of its spacing: mm are assumed. Other scans with such notes: 1; each is shown "
+        "with its case."
+    )
+
+
 def test_a_mask_with_a_class_that_is_not_given_is_refused(cohort):
     with Pool.create(
         cohort / "pool", cohort / "images", cohort / "labels", classes=[ClassSpec(1, "liver", "#000000")]

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -120,10 +123,118 @@ def test_a_folder_with_something_in_it_is_not_exported_to(mixed, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(PoolError, match="not empty"):
         mixed.export(tmp_path)
-    with pytest.raises(PoolError, match="not empty"):
+    with pytest.raises(PoolError, match="is a file"):
         mixed.export(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     assert mixed.export(tmp_path / "empty")["accepted"] == 1
+
+
+def test_an_earlier_export_is_replaced_where_that_is_asked_for(mixed, tmp_path):
+    out = tmp_path / "out"
+    mixed.export(out)
+    mixed.accept("b", some_mask(2))
+    with pytest.raises(PoolError, match="let the export that is there be replaced"):
+        mixed.export(out)
+    assert labels_in(out / "pseudo" / "b.nii.gz").any(), "a refusal changes nothing"
+    mixed.export(out, replace=True)
+    assert files_in(out) == ["accepted/a.nii.gz", "accepted/b.nii.gz", "cases.csv", "pseudo/c.nii.gz"]
+    mixed.export(out, "nnunet", replace=True)
+    assert {path.name for path in out.iterdir()} == {
+        *("cases.csv", "dataset.json", "imagesTr", "imagesTs", "labelsTr", "pseudoTs")
+    }
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_what_a_killed_export_has_left_can_be_replaced(mixed, tmp_path, former):
+    if former:
+        mixed.export(tmp_path / "out")
+    (tmp_path / "out" / ".exporting-abc" / "new").mkdir(parents=True)
+    (tmp_path / "out" / ".DS_Store").write_text("")
+    with pytest.raises(PoolError, match="let the export that is there be replaced"):
+        mixed.export(tmp_path / "out")
+    mixed.export(tmp_path / "out", replace=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *(".DS_Store", "accepted", "cases.csv", "pseudo")
+    ]
+
+
+@pytest.mark.parametrize("fails_at", range(1, 7))
+def test_a_swap_that_fails_anywhere_leaves_the_former_export(mixed, tmp_path, monkeypatch, fails_at):
+    out, moves = tmp_path / "out", []
+    mixed.export(out)
+    mixed.accept("b", some_mask(2))
+    before = {name: (out / name).read_bytes() for name in files_in(out)}
+    replace = os.replace
+
+    def failing(source, target):
+        if Path(target).parent in (out, *out.glob(".exporting-*/old")):
+            moves.append(target)
+            if len(moves) == fails_at:
+                raise PermissionError(13, "in use", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(PoolError, match="in use"):
+        mixed.export(out, replace=True)
+    assert {name: (out / name).read_bytes() for name in files_in(out)} == before
+
+
+def test_scans_of_the_pool_are_never_replaced(mixed, tmp_path):
+    out = tmp_path / "Dataset001"
+    mixed.export(out, "nnunet")
+    before = files_in(out)
+    (tmp_path / "link").symlink_to(out)
+    with Pool.create(tmp_path / "again", out) as again:
+        for dest in (out, tmp_path / "link"):
+            with pytest.raises(PoolError, match="scans of the pool in it"):
+                again.export(dest, replace=True)
+    assert files_in(out) == before
+
+
+def test_a_map_that_a_training_replaces_meanwhile_is_exported_as_it_is_then(mixed, tmp_path):
+    def progress(done, _total, name):
+        if name == "b":
+            put_map(mixed, "b", step=60)
+
+    old = mixed.map_of("b").pseudo_path
+    mixed.export(tmp_path / "out", progress=progress)
+    assert not old.exists()
+    assert table_of(tmp_path / "out")["b"]["source"] == "pseudo-label of run 0001, step 60"
+
+
+def test_a_map_that_goes_while_it_is_copied_is_asked_for_again(mixed, tmp_path, monkeypatch):
+    copy = shutil.copyfile
+
+    def slow(source, target):
+        if source == mixed.map_of("b").pseudo_path and mixed.map_of("b").step == 30:
+            put_map(mixed, "b", step=60)
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    mixed.export(tmp_path / "out")
+    assert table_of(tmp_path / "out")["b"]["source"] == "pseudo-label of run 0001, step 60"
+
+
+def test_what_no_export_has_written_is_never_replaced(mixed, tmp_path):
+    out = tmp_path / "out"
+    mixed.export(out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(PoolError, match=r"holds notes\.txt, which is no part of an export"):
+        mixed.export(out, replace=True)
+    (tmp_path / "mine" / "accepted").mkdir(parents=True)
+    (tmp_path / "mine" / "cases.csv").write_text("name,age\r\n")
+    with pytest.raises(PoolError, match=r"is not empty; name a new folder to export to\.$"):
+        mixed.export(tmp_path / "mine", replace=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_that_fails_leaves_the_former_one_as_it_is(mixed, tmp_path):
+    mixed.export(tmp_path / "out")
+    before = files_in(tmp_path / "out")
+    mixed.map_of("c").pseudo_path.unlink()
+    with pytest.raises(PoolError, match=r"maps/c/000001\.nii\.gz"):
+        mixed.export(tmp_path / "out", replace=True)
+    assert files_in(tmp_path / "out") == before
 
 
 def test_an_export_that_fails_leaves_an_empty_folder_and_names_the_file(mixed, tmp_path):
