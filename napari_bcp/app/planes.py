@@ -204,7 +204,7 @@ class OtherPlanes(QWidget):
         self._layers, self._viewer = layers, viewer
         self._leading = False
         self._awake = True
-        self._first_fit = 0.0
+        self._part_fit = 0.0  # the zoom of the first view that goes with whole scans in the others, where it is its own
         canvas = canvas_of(viewer)
         self.first_crosshair = None if canvas is None else Crosshair(viewer, canvas.native)
         self._both = QSplitter(Qt.Orientation.Horizontal)
@@ -310,7 +310,8 @@ class OtherPlanes(QWidget):
             return self._soon.start()
         scan = own["scan"].data if "scan" in own else None
         if scan is not None and scan is not self._shown:
-            self._first_fit = float(camera_of(self._viewer).zoom)
+            view = self._layers.view
+            self._part_fit = 0.0 if view.shows_whole else float(camera_of(self._viewer).zoom)
             for plane in self.planes:
                 plane.show_whole()
             self._lead()
@@ -349,7 +350,7 @@ class OtherPlanes(QWidget):
     def _zoom(self, event: Any) -> None:
         """Zoom the other views as one of them was zoomed."""
         camera = event.source
-        fits = {id(camera_of(self._viewer)): self._first_fit} if self._models else {}
+        fits = {id(camera_of(self._viewer)): self._part_fit or self._layers.view.whole} if self._models else {}
         fits |= {id(camera_of(plane.model)): plane.fit for plane in self.planes}
         fit = fits.get(id(camera), 0.0)
         if self._leading or not fit or not self._awake:

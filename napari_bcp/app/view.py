@@ -27,6 +27,8 @@ class View:
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self.spacing: Sequence[float] = (1.0, 1.0, 1.0)
+        self.whole = 0.0
+        """The zoom that shows the whole scan in the canvas as it was when that was found out; 0 if it was not."""
 
     @property
     def flat(self) -> bool:
@@ -64,6 +66,7 @@ class View:
         if plane != "3-D":
             dims.order = (*range(first), *(first + axis for axis in PLANES[plane]))
             self._viewer.reset_view()
+            self.whole = float(self._camera.zoom)
 
     def go_to_slice(self, axis: int, index: int) -> None:
         """Show slice `index` across `axis`."""
@@ -82,12 +85,23 @@ class View:
         camera = self._camera
         zoom = camera.zoom
         self._viewer.reset_view(reset_camera_angle=False)
-        whole, center = camera.zoom, camera.center  # of this scan in the canvas as it is now
+        self.whole, center = float(camera.zoom), camera.center  # of this scan in the canvas as it is now
         self.look_at(voxel)
-        if not first and zoom > _ZOOMED_IN * whole:
+        if not first and zoom > _ZOOMED_IN * self.whole:
             camera.zoom = zoom
         else:
             camera.center = center
+
+    @property
+    def shows_whole(self) -> bool:
+        """Whether the whole of a scan is shown, flat, and no other part of it."""
+        return self.flat and bool(self._viewer.layers) and abs(self._camera.zoom - self.whole) < 0.01 * self.whole
+
+    def show_whole(self) -> None:
+        """Show the whole scan; meanwhile `whole` is 0."""
+        self.whole = 0.0
+        self._viewer.reset_view(reset_camera_angle=False)
+        self.whole = float(self._camera.zoom)
 
     @property
     def _camera(self) -> Any:

@@ -70,6 +70,37 @@ def test_a_slice_of_one_is_the_cursor_of_all(shown):
     assert viewer.dims.point[2] == planes[0].model.dims.point[2] == planes[1].model.dims.point[2]
 
 
+def test_the_first_view_goes_on_showing_the_whole_scan_in_the_room_that_is_left(shown, qtbot):
+    viewer, panel = shown
+    view, camera = panel.layers.view, camera_of(viewer)
+    view.show_whole()
+    others = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]
+    window = viewer.window._qt_window
+    for size in ((1500, 1000), (800, 560)):
+        before = view.whole
+        window.resize(*size)
+        qtbot.waitUntil(lambda before=before: view.shows_whole and view.whole != before)
+        zoom = camera.zoom
+        viewer.reset_view()
+        assert camera.zoom == pytest.approx(zoom)
+    assert not panel.whole_keeper._soon.isActive()
+    fits = [plane.fit for plane in panel._planes.content.planes]
+    assert [camera_of(plane.model).zoom for plane in panel._planes.content.planes] == pytest.approx(fits)
+    assert others != pytest.approx(fits), "they have another size, too"
+
+
+def test_who_has_zoomed_in_keeps_to_that_in_another_room(shown, qtbot):
+    viewer, panel = shown
+    view, camera = panel.layers.view, camera_of(viewer)
+    view.show_whole()
+    camera.zoom *= 3
+    before = viewer.window._qt_window.size()
+    viewer.window._qt_window.resize(1500, 1000)
+    qtbot.waitUntil(lambda: viewer.window._qt_window.size() != before)
+    assert not panel.whole_keeper._soon.isActive()
+    assert camera.zoom > 2 * view.whole
+
+
 def test_zooming_one_zooms_all(shown):
     viewer, panel = shown
     before = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_bcp.app.canvas import canvas_of
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
@@ -30,6 +31,7 @@ from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, h
 from napari_bcp.app.parts import Question, button, wrapped_label
 from napari_bcp.app.planes_dock import PlanesDock
 from napari_bcp.app.status_icons import status_icon
+from napari_bcp.app.whole import WholeKeeper
 from napari_bcp.app.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class ReviewPanel(QWidget):
         self._viewer = viewer
         self.layers = CaseLayers(session, viewer)
         self._planes = PlanesDock(self.layers, viewer, self)
+        canvas = canvas_of(viewer)
+        self.whole_keeper = None if canvas is None else WholeKeeper(canvas.native, self.layers.view)
         self._make_head()
         self._make_tools()
         self._make_lists()
@@ -90,6 +94,8 @@ class ReviewPanel(QWidget):
         self._saved_timer.stop()
         self._lists_timer.stop()
         self._planes.close()
+        if self.whole_keeper is not None:
+            self.whole_keeper.close_down()
         self.layers.close()
 
     def set_colours(self, colours: Colours) -> None:
