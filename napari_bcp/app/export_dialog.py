@@ -5,20 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDialog,
-    QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QWidget
 
-from napari_bcp.app.folder_lines import folder_line, folder_of, with_browser
-from napari_bcp.app.parts import wrapped_label
+from napari_bcp.app.folder_form import FolderForm, folder_line, folder_of
 from napari_bcp.errors import PoolError
 from napari_bcp.pool.export import find_former
 
@@ -29,20 +18,18 @@ if TYPE_CHECKING:
 
     from napari_bcp.pool.export import Layout
 
-_WIDTH: Final = 480
 _LAYOUTS: Final[tuple[tuple[str, Layout, str], ...]] = (
     ("Masks and pseudo-labels", "plain", "Folders accepted and pseudo, each mask named as its case"),
     ("nnU-Net, version 2", "nnunet", "imagesTr, labelsTr, imagesTs and dataset.json; scans are copied"),
 )
 
 
-class ExportDialog(QDialog):
+class ExportDialog(FolderForm):
     """A folder, and how the files are laid out in it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Export masks")
-        self.setMinimumWidth(_WIDTH)
+        explanation = "Accepted masks, and apart from them pseudo-labels, are written as NIfTI in each scan's grid."
+        super().__init__("Export masks", explanation, "Export", parent)
         self.folder = folder_line("A new or empty folder; a list of the cases, cases.csv, is written with the masks")
         self.layouts = QComboBox()
         for place, (text, _, tip) in enumerate(_LAYOUTS):
@@ -51,32 +38,9 @@ class ExportDialog(QDialog):
         self.layouts.setToolTip("\n".join(f"{text}: {tip}" for text, _, tip in _LAYOUTS))
         self.replacing = QCheckBox("Replace the export that lies there")
         self.replacing.setToolTip("What was changed there by hand since is lost")
-        self._problem = wrapped_label()
-        self._buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, Qt.Orientation.Horizontal
-        )
-        self._ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
-        self._ok.setText("Export")
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("&Folder", with_browser(self.folder, self._browse))
-        form.addRow("&Layout", self.layouts)
-        form.addRow("", self.replacing)
-        item = form.itemAt(0, QFormLayout.ItemRole.LabelRole)
-        label = None if item is None else item.widget()
-        if isinstance(label, QLabel):
-            label.setBuddy(self.folder)
-        column = self._column = QVBoxLayout(self)
-        column.addWidget(
-            wrapped_label(
-                "Accepted masks, and apart from them pseudo-labels, are written as NIfTI in each scan's grid."
-            )
-        )
-        column.addLayout(form)
-        column.addWidget(self._problem)
-        column.addWidget(self._buttons)
-        self._buttons.accepted.connect(self.accept)
-        self._buttons.rejected.connect(self.reject)
+        self.add_path("&Folder", self.folder, self._browse)
+        self._form.addRow("&Layout", self.layouts)
+        self._form.addRow("", self.replacing)
         self.folder.textChanged.connect(self._check)
         self.replacing.toggled.connect(self._check)
         self._check()
@@ -102,11 +66,7 @@ class ExportDialog(QDialog):
             problem = str(error)
         except (OSError, ValueError):
             problem = "That folder cannot be read; name another."
-        self._problem.setText(problem)
-        self._ok.setEnabled(named and not problem)
-        needed = self._column.totalHeightForWidth(self.width())  # a window does not grow by itself with its text
-        if needed > self.height():
-            self.resize(self.width(), needed)
+        self.show_problem(problem, named)
 
     def _browse(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Folder to export to", self.folder.text())

@@ -5,38 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QDialog,
-    QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QLineEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
-from napari_bcp.app.folder_lines import folder_line, folder_of, holds, with_browser
-from napari_bcp.app.parts import wrapped_label
+from napari_bcp.app.folder_form import FolderForm, folder_line, folder_of, holds
 from napari_bcp.errors import SettingError
 from napari_bcp.scans import ClassSpec
 from napari_bcp.scans.classes import default_colour, read_classes
 
-_WIDTH: Final = 480
 _CLASS_FILES: Final = (".json", ".txt")
 
 
-class PoolDialog(QDialog):
+class PoolDialog(FolderForm):
     """Folders of scans and masks; for a new pool also its own folder and the classes.
 
     What was typed stays until the application ends, so that nothing is lost when a pool cannot be made.
     """
 
     def __init__(self, parent: QWidget | None = None, *, extend: bool = False) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Add scans" if extend else "New pool")
-        self.setMinimumWidth(_WIDTH)
+        super().__init__(
+            "Add scans" if extend else "New pool",
+            "Scans are NIfTI files (.nii, .nii.gz) and are only read. A mask has its scan's name, also with _mask, "
+            "_label or _seg behind it. What matches nothing is listed afterwards.",
+            "Add" if extend else "Make the pool",
+            parent,
+        )
         self._extend = extend
         self._own_place = False
         self.images = folder_line("Folder of NIfTI files, or of a data set as nnU-Net or the Decathlon lay it out")
@@ -47,36 +39,11 @@ class PoolDialog(QDialog):
         self.classes.setToolTip(
             "Names of the values 1, 2, 3 … in the masks, or a file that names them; empty: from the data set or masks"
         )
-        self._problem = wrapped_label()
-        self._buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, Qt.Orientation.Horizontal
-        )
-        self._ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
-        self._ok.setText("Add" if extend else "Make the pool")
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("&Scans", with_browser(self.images, self._browse_images))
-        form.addRow("&Masks (optional)", with_browser(self.labels, self._browse_labels))
+        self.add_path("&Scans", self.images, self._browse_images)
+        self.add_path("&Masks (optional)", self.labels, self._browse_labels)
         if not extend:
-            form.addRow("&Pool goes to", with_browser(self.place, self._browse_place))
-            form.addRow("&Classes (optional)", with_browser(self.classes, self._browse_classes))
-        for row in range(form.rowCount()):
-            item = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
-            label = None if item is None else item.widget()
-            if isinstance(label, QLabel):
-                label.setBuddy((self.images, self.labels, self.place, self.classes)[row])
-        column = self._column = QVBoxLayout(self)
-        column.addWidget(
-            wrapped_label(
-                "Scans are NIfTI files (.nii, .nii.gz) and are only read. A mask has its scan's name, also with "
-                "_mask, _label or _seg behind it. What matches nothing is listed afterwards."
-            )
-        )
-        column.addLayout(form)
-        column.addWidget(self._problem)
-        column.addWidget(self._buttons)
-        self._buttons.accepted.connect(self.accept)
-        self._buttons.rejected.connect(self.reject)
+            self.add_path("&Pool goes to", self.place, self._browse_place)
+            self.add_path("&Classes (optional)", self.classes, self._browse_classes)
         self.images.textChanged.connect(self._suggest)
         self.place.textEdited.connect(self._placed)
         for line in (self.images, self.labels, self.place, self.classes):
@@ -121,12 +88,7 @@ class PoolDialog(QDialog):
         self._own_place = bool(text.strip())
 
     def _check(self, *_: object) -> None:
-        problem = self._find_problem()
-        self._problem.setText(problem)
-        self._ok.setEnabled(not problem and bool(self.images.text().strip()))
-        needed = self._column.totalHeightForWidth(self.width())  # a window does not grow by itself with its text
-        if needed > self.height():
-            self.resize(self.width(), needed)
+        self.show_problem(self._find_problem(), complete=bool(self.images.text().strip()))
 
     def _find_problem(self) -> str:
         if not self.images.text().strip():

@@ -57,9 +57,9 @@ def export(
     dest = dest.absolute()
     try:
         former = find_former(dest, replace)
-        inside = next((case.path for case in pool.cases() if dest.resolve() in settled(case.path).parents), None)
-        if former and inside is not None:
-            raise PoolError(f"{dest} has scans of the pool in it ({inside.name}); name a new folder to export to.")
+        for case in pool.cases() if former else ():
+            if dest.resolve() in settled(case.path).parents:
+                raise PoolError(f"{dest} has scans of the pool in it ({case.name}); name a new folder to export to.")
         dest.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_PART, dir=dest) as part:
             new = Path(part, "new")
@@ -100,16 +100,17 @@ def _is_table(path: Path) -> bool:
 def _swap(new: Path, old: Path, dest: Path, former: Sequence[Path]) -> None:
     """Put what lies in `new` into `dest` in place of `former`: all of it, or everything is as it was."""
     old.mkdir()
-    come: list[Path] = []
+    come: list[str] = []  # noted before it is done, so that nothing can come in between
     try:
         for entry in former:
             os.replace(entry, old / entry.name)
         for entry in sorted(new.iterdir(), key=lambda entry: entry.name == _TABLE):  # last what an export is known by
+            come.append(entry.name)
             os.replace(entry, dest / entry.name)
-            come.append(dest / entry.name)
     except BaseException:
-        for entry in come:
-            os.replace(entry, new / entry.name)
+        for name in come:
+            if not (new / name).exists():
+                os.replace(dest / name, new / name)
         for entry in old.iterdir():
             os.replace(entry, dest / entry.name)
         raise

@@ -8,6 +8,8 @@ from quiet_trainer import QuietTrainer
 import napari_bcp
 from napari_bcp.app import application
 from napari_bcp.app.session import Session
+from napari_bcp.pool import Pool
+from napari_bcp.scans import read_grid, read_mask
 from napari_bcp.scans.phantom import write_cohort
 
 
@@ -94,3 +96,36 @@ def click(qtbot):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     return do
+
+
+@pytest.fixture
+def told(quiet):
+    """What the session says, as (level, where, text)."""
+    said = []
+    quiet[0].told.connect(lambda message: said.append((message.level, message.where, message.text)))
+    return said
+
+
+@pytest.fixture
+def truth(phantom_cohort, phantom_pool):
+    """Return a function that gives the true mask of a case, x, y, z."""
+
+    def read(name):
+        with Pool.open(phantom_pool) as pool:
+            scan = pool.case(name).path
+        return read_mask(phantom_cohort / "truth" / f"{name}.nii.gz", read_grid(scan)).voxels
+
+    return read
+
+
+@pytest.fixture
+def opened(quiet, pumped):
+    """Return a function that opens a case and returns it."""
+    session, _ = quiet
+
+    def go(name):
+        session.open_case(name)
+        pumped(session, lambda: session.current is not None and session.current.name == name)
+        return session.current
+
+    return go

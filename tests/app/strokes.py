@@ -49,3 +49,12 @@ def roll(widget, angle=-120):
     )
     QApplication.sendEvent(widget, wheel)
     return wheel
+
+
+def paint_cube(case, value=1, size=4):
+    """Paint a cube into an open case, as a stroke; return its box."""
+    box = tuple(slice(n // 2, n // 2 + size) for n in case.labels.shape)
+    old = case.labels[box].copy()
+    case.labels[box] = value
+    case.edits.record_stroke([(box, None, old, value)])
+    return box

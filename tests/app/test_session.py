@@ -1,189 +1,21 @@
 """The session on a real pool: cases are opened, judged and changed, and the training hears of it."""
 
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from made_maps import made_map
+from strokes import paint_cube
 
-from napari_bcp.app.__main__ import train_once_open
-from napari_bcp.app.session import Session
 from napari_bcp.errors import StateError
 from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
-from napari_bcp.pool import Pool, intake
-from napari_bcp.pool.drafts import Draft
-from napari_bcp.pool.store import TABLE
-from napari_bcp.scans import display_arrays, from_display, read_mask
+from napari_bcp.scans import display_arrays, from_display
 from napari_bcp.worker.messages import Ended
-
-
-@pytest.fixture
-def told(quiet):
-    """What the session says, as (level, where, text)."""
-    said = []
-    quiet[0].told.connect(lambda message: said.append((message.level, message.where, message.text)))
-    return said
-
-
-@pytest.fixture
-def truth(phantom_cohort, phantom_pool):
-    """Return a function that gives the true mask of a case, x, y, z."""
-
-    def read(name):
-        with Pool.open(phantom_pool) as pool:
-            scan = pool.case(name).path
-        from napari_bcp.scans import read_grid
-
-        return read_mask(phantom_cohort / "truth" / f"{name}.nii.gz", read_grid(scan)).voxels
-
-    return read
-
-
-@pytest.fixture
-def opened(quiet, pumped):
-    """Return a function that opens a case and returns it."""
-    session, _ = quiet
-
-    def go(name):
-        session.open_case(name)
-        pumped(session, lambda: session.current is not None and session.current.name == name)
-        return session.current
-
-    return go
-
-
-def paint(case, value=1, size=4):
-    """Paint a cube, as a stroke."""
-    box = tuple(slice(n // 2, n // 2 + size) for n in case.labels.shape)
-    old = case.labels[box].copy()
-    case.labels[box] = value
-    case.edits.record_stroke([(box, None, old, value)])
-    return box
 
 
 def settled(session, pumped):
     """Wait until nothing of the open case is unsaved or under way."""
     pumped(session, lambda: not session.busy and not session.current.edits.dirty)
-
-
-# -- pools --------------------------------------------------------------------------------------------------------
-
-
-def test_a_pool_opens_with_its_cases_classes_and_what_to_look_at_first(quiet):
-    session, _ = quiet
-    assert [case.name for case in session.cases] == [f"phantom_{i:03d}" for i in range(8)]
-    assert [one.value for one in session.classes] == [1, 2, 3]
-    assert {one.name for one in session.proposals} == {f"phantom_{i:03d}" for i in range(3, 8)}
-    assert all(one.reason for one in session.proposals)
-
-
-def test_a_pool_that_another_process_writes_is_refused_in_a_sentence(quiet, phantom_pool, pumped):
-    said = []
-    other = Session()
-    other.told.connect(lambda message: said.append(message))
-    other.open_pool(phantom_pool)
-    pumped(other, lambda: said)
-    assert other.pool is None
-    assert "being written by process" in said[0].text
-    assert other.progress is None
-    other.close()
-
-
-def test_a_folder_without_a_pool_is_refused_and_the_pool_that_is_open_stays(quiet, pumped, tmp_path, told):
-    session, trainer = quiet
-    before = session.pool
-    session.open_pool(tmp_path / "nothing")
-    pumped(session, lambda: told)
-    assert "There is no pool" in told[0][2]
-    assert session.pool is before
-    assert not trainer.closed
-
-
-def test_another_pool_takes_the_place_of_the_one_that_is_open(quiet, pumped, phantom_cohort, phantom_pool, tmp_path):
-    session, trainer = quiet
-    session.new_pool(tmp_path / "other", phantom_cohort / "images", None, None)
-    pumped(session, lambda: session.pool.root == (tmp_path / "other").resolve())
-    assert trainer.closed
-    assert not any(case.status == "accepted" for case in session.cases)
-    pumped(session, lambda: _can_be_written(phantom_pool))
-
-
-def test_a_new_pool_is_made_from_a_folder_with_progress_and_opened(session, pumped, phantom_cohort, tmp_path):
-    progress = []
-    session.progress_changed.connect(progress.append)
-    session.new_pool(tmp_path / "made", phantom_cohort / "images", phantom_cohort / "labels", None)
-    pumped(session, lambda: session.pool is not None)
-    assert len(session.cases) == 8
-    assert progress[-1] is None
-    assert max(one.done for one in progress if one is not None) > 0
-
-
-def test_closing_a_pool_saves_what_is_open_and_gives_the_pool_back(quiet, pumped, opened, phantom_pool):
-    session, trainer = quiet
-    case = opened("phantom_004")
-    paint(case)
-    session.close_pool()
-    pumped(session, lambda: session.pool is None)
-    assert session.current is None
-    assert trainer.closed
-    pumped(session, lambda: _can_be_written(phantom_pool))
-    draft = Draft.open(phantom_pool / "drafts" / "phantom_004.journal", case.labels.shape)
-    np.testing.assert_array_equal(draft.array, case.labels)
-
-
-def _can_be_written(root):
-    from napari_bcp.errors import PoolLockedError
-
-    try:
-        Pool.open(root, write=True).close()
-    except PoolLockedError:
-        return False
-    return True
-
-
-def test_more_scans_join_the_pool_that_is_open(quiet, pumped, phantom_cohort, tmp_path, told):
-    session, _ = quiet
-    (tmp_path / "more").mkdir()
-    shutil.copy(phantom_cohort / "images" / "phantom_003.nii.gz", tmp_path / "more" / "extra.nii.gz")
-    session.extend_pool(tmp_path / "more", None)
-    pumped(session, lambda: len(session.cases) == 9)
-    assert any(text.startswith("1 case joined the pool.") for _, _, text in told)
-
-
-def test_masks_are_exported_beside_all_other_work(quiet, pumped, told, tmp_path):
-    session, _ = quiet
-    held = threading.Event()
-    session._background.run("pool", lambda: held.wait(60))
-    session.export(tmp_path / "out", "plain", False)
-    pumped(session, lambda: any("cases.csv" in text for _, _, text in told))
-    held.set()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"accepted", "cases.csv"}
-
-
-def test_an_export_that_is_refused_says_why(quiet, pumped, told, tmp_path):
-    session, _ = quiet
-    (tmp_path / "mine.txt").write_text("mine")
-    session.export(tmp_path, "plain", True)
-    pumped(session, lambda: told)
-    level, where, text = told[-1]
-    assert (level, where) == ("error", "cases")
-    assert "holds mine.txt" in text
-    assert session.progress is None
-
-
-def test_a_window_that_is_to_train_does_so_once_its_pool_is_open(quiet, pumped, phantom_pool):
-    session, trainer = quiet
-    session.close_pool()
-    pumped(session, lambda: session.pool is None)
-    train_once_open(session, 5.0)
-    session.open_pool(phantom_pool)
-    pumped(session, lambda: trainer.told("train") and session.current is not None)
-    session.close_pool()
-    pumped(session, lambda: session.pool is None)
-    session.open_pool(phantom_pool)
-    pumped(session, lambda: session.pool is not None)
-    assert len(trainer.told("train")) == 1, "once"
 
 
 # -- the open case ------------------------------------------------------------------------------------------------
@@ -220,7 +52,7 @@ def test_a_map_makes_a_pseudo_label_of_a_case_that_nobody_has_touched(quiet, pum
 def test_a_newer_map_leaves_the_labels_of_a_draft_alone(quiet, pumped, opened, truth, phantom_pool):
     session, trainer = quiet
     case = opened("phantom_003")
-    paint(case)
+    paint_cube(case)
     before = case.labels.copy()
     maps = []
     session.map_changed.connect(maps.append)
@@ -235,7 +67,7 @@ def test_a_newer_map_leaves_the_labels_of_a_draft_alone(quiet, pumped, opened, t
 def test_an_edit_is_a_draft_on_the_disk_soon_and_comes_back_with_its_undo(quiet, pumped, opened):
     session, _ = quiet
     case = opened("phantom_004")
-    paint(case)
+    paint_cube(case)
     settled(session, pumped)
     pumped(session, lambda: case.case.status == "draft")
     painted = case.labels.copy()
@@ -251,7 +83,7 @@ def test_a_case_whose_edits_cannot_be_saved_stays_open_and_says_so(quiet, pumped
     session, _ = quiet
     case = opened("phantom_004")
     (phantom_pool / "drafts").write_text("in the way")
-    paint(case)
+    paint_cube(case)
     session.open_case("phantom_005")
     pumped(session, lambda: any("stays open" in text for *_, text in told))
     assert session.current is case
@@ -264,7 +96,7 @@ def test_a_case_whose_edits_cannot_be_saved_stays_open_and_says_so(quiet, pumped
 def test_an_operation_is_one_edit_and_keeps_what_was_painted_while_it_worked(quiet, pumped, opened):
     session, _ = quiet
     case = opened("phantom_004")
-    box = paint(case)
+    box = paint_cube(case)
     case.labels[tuple(part.start + 1 for part in box)] = 0  # a hole, made and recorded
     hole = tuple(slice(part.start + 1, part.start + 2) for part in box)
     case.edits.record_stroke([(hole, None, np.ones((1, 1, 1), np.uint8), 0)])
@@ -291,7 +123,7 @@ def test_a_pool_folder_that_vanishes_is_told_and_the_edit_stays_on_screen(quiet,
     session, _ = quiet
     case = opened("phantom_004")
     shutil.rmtree(phantom_pool)
-    paint(case)
+    paint_cube(case)
     session.accept()
     pumped(session, lambda: any(level == "error" for level, *_ in told))
     assert not session.busy
@@ -344,7 +176,7 @@ def test_what_is_painted_while_another_case_is_read_is_saved_before_it_is_shown(
     session, _ = quiet
     case = opened("phantom_004")
     session.open_case("phantom_006")
-    paint(case)
+    paint_cube(case)
     pumped(session, lambda: session.current.name == "phantom_006")
     assert not case.edits.dirty
     assert opened("phantom_004").labels.sum() == 64
@@ -367,7 +199,7 @@ def test_a_case_waits_to_be_shown_until_a_stroke_has_ended(quiet, pumped, opened
 def test_a_reset_that_fails_leaves_the_draft_of_the_open_case(quiet, pumped, opened, told, monkeypatch):
     session, _ = quiet
     case = opened("phantom_004")
-    paint(case)
+    paint_cube(case)
     settled(session, pumped)
     monkeypatch.setattr(session.pool, "reset", lambda name: (_ for _ in ()).throw(StateError("It cannot be reset.")))
     session.reset(["phantom_004"])
@@ -386,7 +218,7 @@ def test_an_accepted_case_is_a_mask_with_the_effort_that_it_took(quiet, pumped, 
     trainer.heard(made_map(phantom_pool, "phantom_004", labels, step=70))
     pumped(session, lambda: session.pool.case("phantom_004").map is not None)
     case = opened("phantom_004")
-    paint(case, 2)
+    paint_cube(case, 2)
     wanted = from_display(case.labels).copy()
     changed = int((wanted != labels).sum())
     session.accept()
@@ -405,7 +237,7 @@ def test_a_reopened_mask_is_a_draft_and_accepting_it_is_the_next_version(quiet, 
     session.reopen()
     pumped(session, lambda: case.editable and not session.busy)
     assert case.case.status == "draft"
-    paint(case, 3)
+    paint_cube(case, 3)
     session.accept()
     pumped(session, lambda: case.case.status == "accepted" and not session.busy)
     assert case.case.mask_version == 2
@@ -416,7 +248,7 @@ def test_accept_and_next_goes_on_to_the_case_that_is_proposed(quiet, pumped, ope
     session, _ = quiet
     first = session.proposals[0].name
     opened(first)
-    paint(session.current)
+    paint_cube(session.current)
     session.accept(then_next=True)
     pumped(session, lambda: session.current is not None and session.current.name != first)
     assert session.pool.case(first).status == "accepted"
@@ -429,7 +261,7 @@ def test_a_rejected_map_is_not_proposed_before_the_others(quiet, pumped, opened,
         trainer.heard(made_map(phantom_pool, name, truth(name)))
     pumped(session, lambda: len([c for c in session.cases if c.status == "predicted"]) == 2)
     case = opened("phantom_003")
-    paint(case)
+    paint_cube(case)
     settled(session, pumped)
     session.reject()
     pumped(session, lambda: session.current is not case and session.current is not None and not session.busy)
@@ -443,7 +275,7 @@ def test_a_rejected_map_is_not_proposed_before_the_others(quiet, pumped, opened,
 def test_revert_takes_all_edits_back_as_one_that_can_be_undone(opened, quiet, pumped):
     session, _ = quiet
     case = opened("phantom_004")
-    paint(case)
+    paint_cube(case)
     painted = case.labels.copy()
     session.revert()
     pumped(session, lambda: not session.busy)
@@ -516,7 +348,7 @@ def test_what_the_child_reports_stands_in_the_pool(running, pumped, phantom_pool
 def test_accepted_and_excluded_cases_join_and_leave_the_training(running, pumped, opened):
     session, trainer = running
     case = opened("phantom_004")
-    paint(case)
+    paint_cube(case)
     session.accept()
     pumped(session, lambda: any(changed for changed, _ in trainer.told("tell_cases")))
     [info] = [one for changed, _ in trainer.told("tell_cases") for one in changed]
@@ -585,7 +417,7 @@ def test_a_map_that_a_job_was_asked_for_too_late_is_asked_for_once_more(quiet, p
 
 def test_the_report_tells_what_was_accepted_and_how(quiet, pumped, opened):
     session, _ = quiet
-    paint(opened("phantom_004"))
+    paint_cube(opened("phantom_004"))
     session.accept()
     pumped(session, lambda: session.current.case.status == "accepted" and not session.busy)
     reports = []
@@ -600,23 +432,3 @@ def test_arrays_on_screen_are_the_scan_in_display_order(opened, truth):
     case = opened("phantom_001")
     shown, _ = display_arrays(truth("phantom_001"), case._grid)
     np.testing.assert_array_equal(shown, case.labels)
-
-
-def test_closing_gives_up_a_pool_that_is_being_made(session, phantom_cohort, tmp_path, monkeypatch):
-    """A window that is gone must not go on reading three thousand scans."""
-    read, begun, go_on = intake.read_grid, threading.Event(), threading.Event()
-
-    def slowly(path):
-        begun.set()
-        go_on.wait(30)
-        return read(path)
-
-    monkeypatch.setattr(intake, "read_grid", slowly)
-    root = tmp_path / "pool"
-    session.new_pool(root, phantom_cohort / "images", phantom_cohort / "labels", None)
-    assert begun.wait(30)
-    threading.Timer(0.3, go_on.set).start()
-    session.close()
-    assert not (root / TABLE).exists()
-    with Pool.create(root, phantom_cohort / "images") as pool:
-        assert len(pool.cases()) == 8
