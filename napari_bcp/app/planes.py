@@ -18,12 +18,12 @@ from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
+from napari_bcp.app.whole import WholeKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from qtpy.QtGui import QResizeEvent
 
     from napari_bcp.app.layers import CaseLayers
 
@@ -43,15 +43,13 @@ class _Plane(QWidget):
         self._layers = layers
         self.model = ViewerModel()
         self.view = View(self.model)
-        self.fit = 0.0  # the zoom that shows the whole scan
-        self._fit_soon = QTimer(self, interval=_MS, singleShot=True)
-        self._fit_soon.timeout.connect(self.show_whole)
         told = getattr(action_manager.events, "shortcut_changed", None)  # has another name in napari before 0.9
         with nullcontext() if told is None else told.blocker():  # it binds what is bound already: 0.1 s in the window
             self._canvas = QtViewer(self.model)
         self.model.dims.ndim = 3  # the sliders now, not together with the first layer
         guard(self._canvas.canvas)
         uncover_brush(self.model)
+        self._whole_keeper = WholeKeeper(self._canvas.canvas.native, self.view)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
         self.title = QLabel()
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -97,21 +95,9 @@ class _Plane(QWidget):
         if self.labels is not None:
             self.labels.refresh(thumbnail=False, highlight=False, extent=False)
 
-    def show_whole(self) -> None:
-        """Show the whole scan."""
-        self.fit = 0.0  # the others do not follow this zoom
-        self.model.reset_view()
-        self.fit = float(camera_of(self.model).zoom)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Go on showing the whole scan, unless the reader has zoomed in."""
-        super().resizeEvent(event)
-        if abs(float(camera_of(self.model).zoom) - self.fit) < 0.01 * self.fit:
-            self._fit_soon.start()
-
     def close_down(self) -> None:
         """Let go of the layers and the canvas."""
-        self._fit_soon.stop()
+        self._whole_keeper.close_down()
         self.crosshair.close_down()
         self._copies.clear()
         self.model.layers.clear()
@@ -302,7 +288,6 @@ class OtherPlanes(QWidget):
             plane.title.setText(name.capitalize())
             if own and plane.view.plane != name:
                 plane.view.show_plane(name)
-                plane.show_whole()
             with self._led():
                 complete = plane.follow(own, make=complete) and complete
         self._listen_to(list(own.values()))
@@ -313,7 +298,7 @@ class OtherPlanes(QWidget):
             view = self._layers.view
             self._part_fit = 0.0 if view.shows_whole else float(camera_of(self._viewer).zoom)
             for plane in self.planes:
-                plane.show_whole()
+                plane.view.show_whole()
             self._lead()
         self._shown = scan
 
@@ -351,7 +336,7 @@ class OtherPlanes(QWidget):
         """Zoom the other views as one of them was zoomed."""
         camera = event.source
         fits = {id(camera_of(self._viewer)): self._part_fit or self._layers.view.whole} if self._models else {}
-        fits |= {id(camera_of(plane.model)): plane.fit for plane in self.planes}
+        fits |= {id(camera_of(plane.model)): plane.view.whole for plane in self.planes}
         fit = fits.get(id(camera), 0.0)
         if self._leading or not fit or not self._awake:
             return

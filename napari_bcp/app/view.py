@@ -65,8 +65,7 @@ class View:
         dims.ndisplay = 3 if plane == "3-D" else 2
         if plane != "3-D":
             dims.order = (*range(first), *(first + axis for axis in PLANES[plane]))
-            self._viewer.reset_view()
-            self.whole = float(self._camera.zoom)
+            self.show_whole()
 
     def go_to_slice(self, axis: int, index: int) -> None:
         """Show slice `index` across `axis`."""
@@ -84,8 +83,8 @@ class View:
         """Show the slices of `voxel`: the whole scan if it is the first, at the reader's own zoom from then on."""
         camera = self._camera
         zoom = camera.zoom
-        self._viewer.reset_view(reset_camera_angle=False)
-        self.whole, center = float(camera.zoom), camera.center  # of this scan in the canvas as it is now
+        self.show_whole()
+        center = camera.center
         self.look_at(voxel)
         if not first and zoom > _ZOOMED_IN * self.whole:
             camera.zoom = zoom

@@ -84,7 +84,7 @@ def test_the_first_view_goes_on_showing_the_whole_scan_in_the_room_that_is_left(
         viewer.reset_view()
         assert camera.zoom == pytest.approx(zoom)
     assert not panel.whole_keeper._soon.isActive()
-    fits = [plane.fit for plane in panel._planes.content.planes]
+    fits = [plane.view.whole for plane in panel._planes.content.planes]
     assert [camera_of(plane.model).zoom for plane in panel._planes.content.planes] == pytest.approx(fits)
     assert others != pytest.approx(fits), "they have another size, too"
 
