@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -74,19 +75,28 @@ def draw_matrix(rng: np.random.Generator, warp: Warp, spacing: Sequence[float], 
 
 
 def draw_shifts(rng: np.random.Generator, warp: Warp, block: Sequence[int]) -> Tensor | None:
-    """Draw a smooth displacement field in voxels, (x, y, z, 3), in two of three cases; else None.
+    """Draw how far the knots of a block are shifted, in voxels, (knots, 3), in two of three cases; else None.
 
-    Four knots an axis, each shifted by a normal draw whose SD is at most the warp's share of the side: stronger or
+    Knots as in `spread`, each shifted by a normal draw whose SD is at most the warp's share of the side: stronger or
     finer shifts make shapes that no scan has, and the network then learns little.
     """
     if warp.elastic <= 0 or rng.random() < 1 / 3:
         return None
-    knots = [4 if b > 1 else 1 for b in block]
-    coarse = rng.standard_normal((1, 3, *knots)).astype(np.float32) * rng.uniform(0, warp.elastic)
-    for axis, b in enumerate(block):
-        coarse[:, axis] *= b if b > 1 else 0
-    fine = F.interpolate(torch.from_numpy(coarse), size=tuple(block), mode="trilinear", align_corners=True)
-    return fine[0].permute(1, 2, 3, 0)
+    drawn = rng.standard_normal((1, 3, *_knots(block))).astype(np.float32)[0] * rng.uniform(0, warp.elastic)
+    sides = [b if b > 1 else 0 for b in block]
+    return torch.from_numpy(np.moveaxis(drawn, 0, -1) * np.asarray(sides, dtype=np.float32))
+
+
+def spread(coarse: Tensor, block: Sequence[int]) -> Tensor:
+    """Interpolate values at the knots of a block, (knots, values), linearly to its voxels, (x, y, z, values).
+
+    Four knots an axis, evenly from its first to its last voxel; one along an axis of a single voxel. Axis by axis
+    with small matrices: a tenth of the time of interpolating all three at once.
+    """
+    x, y, z = (_weights(knots, n) for knots, n in zip(coarse.shape, block, strict=False))
+    fine = torch.einsum("zc,abcv->abzv", z, coarse)
+    fine = torch.einsum("yb,abzv->ayzv", y, fine)
+    return (x @ fine.reshape(len(fine), -1)).reshape(*block, coarse.shape[-1])
 
 
 def cut_warped(
@@ -107,19 +117,14 @@ def cut_warped(
     low = np.clip(np.floor(centre - reach), 0, limit).astype(int)
     high = np.clip(np.ceil(centre + reach), 0, limit).astype(int) + 1
     part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    axes = [torch.arange(b, dtype=torch.float32) - h for b, h in zip(block, half, strict=True)]
-    turned = torch.from_numpy(matrix.astype(np.float32))
-    grid = (
-        axes[0][:, None, None, None] * turned[:, 0]
-        + axes[1][None, :, None, None] * turned[:, 1]
-        + axes[2][None, None, :, None] * turned[:, 2]
-    )
+    # Turning is linear, so where the knots go says where each voxel between them goes.
+    axes = [np.linspace(-h, h, knots) for h, knots in zip(half, _knots(block), strict=True)]
+    places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ matrix.T + (centre - low)
     if shifts is not None:
-        grid = grid + shifts
-    grid = grid + torch.from_numpy((centre - low).astype(np.float32))
-    size = torch.tensor([max(b - a - 1, 1) for a, b in zip(low, high, strict=True)], dtype=torch.float32)
+        places = places + shifts.numpy()
     # grid_sample counts axes backwards and from -1 to 1.
-    grid = (grid * (2 / size) - 1).flip(-1)[None]
+    places = (places * 2 / np.maximum(high - low - 1, 1) - 1)[..., ::-1].astype(np.float32)
+    grid = spread(torch.from_numpy(places), block)[None]
     source = torch.from_numpy(np.array(image[part], dtype=np.float32))[None, None]
     cut = F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]
     if labels is None:
@@ -127,6 +132,17 @@ def cut_warped(
     truth = torch.from_numpy(np.array(labels[part], dtype=np.float32))[None, None]
     cut_labels = F.grid_sample(truth, grid, mode="nearest", padding_mode="border", align_corners=True)[0, 0]
     return cut, cut_labels.to(torch.uint8)
+
+
+def _knots(block: Sequence[int]) -> list[int]:
+    return [4 if n > 1 else 1 for n in block]
+
+
+@lru_cache(maxsize=16)
+def _weights(knots: int, voxels: int) -> Tensor:
+    """Return what each knot weighs at each voxel, (voxels, knots)."""
+    place = torch.linspace(0, knots - 1, voxels)[:, None]
+    return (1 - (place - torch.arange(knots)).abs()).clamp(min=0)
 
 
 def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.0) -> Tensor:

@@ -110,4 +110,4 @@ def new_optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimi
         return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     if config.optimiser == "adam":
         return torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)

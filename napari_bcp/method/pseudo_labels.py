@@ -30,7 +30,7 @@ def decide(logits: Tensor) -> Tensor:
     """
     if logits.shape[1] == 2:
         return (torch.softmax(logits.float(), dim=1)[:, 1] >= 0.5).to(torch.uint8)
-    return torch.softmax(logits.float(), dim=1).argmax(dim=1).to(torch.uint8)
+    return torch.softmax(logits.float(), dim=1).max(dim=1).indices.to(torch.uint8)
 
 
 def keep_largest(

@@ -117,7 +117,7 @@ def test_a_newcomer_is_dealt_next_and_a_leaver_never_again():
 def test_elastic_shifts_are_smooth_and_a_small_share_of_the_block():
     rng, block = np.random.default_rng(0), (40, 56, 1)
     drawn = [augment.draw_shifts(rng, augment.WARPS["strong"], block) for _ in range(60)]
-    fields = [f for f in drawn if f is not None]
+    fields = [augment.spread(f, block) for f in drawn if f is not None]
     assert 20 < len(fields) < 60
     for field in fields:
         assert field.shape == (*block, 3)

@@ -58,7 +58,7 @@ def shape_aware(v: Inputs, *, spacing: Spacing = None) -> Tensor:
     E is, per sample, the mean distance of the predicted foreground's border to the true one; 0 if either is empty.
     """
     _check_spacing(v, spacing)
-    predicted, true = v.p.argmax(1), v.t.argmax(1)
+    predicted, true = v.p.max(1).indices, v.t.max(1).indices
     pairs = zip(_numpy(v, predicted > 0), _numpy(v, true > 0), strict=True)
     curve = [_border_distance(a, b, spacing) for a, b in pairs]
     wrong = (predicted != true).unsqueeze(1)
