@@ -89,6 +89,28 @@ def test_an_unturned_warp_cuts_the_very_voxels():
     np.testing.assert_allclose(image, array[4:8, 3:7, 2:6], atol=1e-5)
 
 
+def test_a_turned_and_shifted_warp_goes_where_the_matrix_says():
+    """In a ramp every value tells its place."""
+    ramp = np.indices((30, 30, 30)).astype(np.float32)
+    slope, centre, block = np.array([1.0, 10.0, 100.0]), np.array([14.0, 15.5, 13.0]), (5, 7, 6)
+    image = np.einsum("a,axyz->xyz", slope, ramp)
+    turn = np.array([[0.9, -0.3, 0.1], [0.3, 0.8, -0.2], [0.0, 0.2, 1.1]])
+    knots = torch.tensor([0.5, -1.0, 2.0]).expand(4, 4, 4, 3)
+    found, _ = augment.cut_warped(image, None, centre, turn, knots, block)
+    offsets = np.moveaxis(np.indices(block), 0, -1) - (np.array(block) - 1) / 2
+    places = offsets @ turn.T + centre + [0.5, -1.0, 2.0]
+    np.testing.assert_allclose(found, places @ slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize("block", [(12, 9, 7), (16, 10, 1)])
+def test_knots_spread_as_linear_interpolation_does(block):
+    coarse = torch.randn(4, 4, 4 if block[2] > 1 else 1, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(
+        coarse.permute(3, 0, 1, 2)[None], size=block, mode="trilinear", align_corners=True
+    )
+    torch.testing.assert_close(augment.spread(coarse, block), expected[0].permute(1, 2, 3, 0), rtol=1e-4, atol=1e-5)
+
+
 def test_varied_intensities_leave_their_input_alone():
     image = torch.randn(8, 8, 8)
     before = image.clone()
