@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What is needed to segment a scan. run, step : which run's network it is, and after how many steps."""
+    """What is needed to segment a scan.
+
+    run, step : which run's network it is, and after how many steps.  unlabelled : scans without a mask that the
+    run had at hand, as far as a checkpoint tells
+    """
 
     network: nn.Module
     plan: Plan
@@ -36,6 +40,7 @@ class Model:
     device: torch.device
     run: str
     step: int
+    unlabelled: int = 0
 
     @classmethod
     def load(cls, path: Path, device: str) -> Self:
@@ -60,13 +65,14 @@ class Model:
             run, step = str(content["run"]), int(content["step"])
             network = network_of(plan)
             network.load_state_dict(content[content["use"]])
-        except (KeyError, ValueError, RuntimeError, TypeError, BcpError):
+            unlabelled = len(content.get("order", {}).get("unlabelled", ()))
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, BcpError):
             raise CheckpointError("The checkpoint holds no network that fits its plan; train again.") from None
         if device.type == "cpu":
             torch.set_num_threads(config.threads or available_cores())
         form = memory_format(plan, config.channels_last)
         network = network.to(device=device, memory_format=form)  # type: ignore[call-overload]
-        return cls(network, plan, config, device, run, step)
+        return cls(network, plan, config, device, run, step, unlabelled)
 
     def segment(self, scan: Scan, stop: Callable[[], bool] | None = None) -> Prediction | None:
         """Segment one scan; None when `stop` said so in between.

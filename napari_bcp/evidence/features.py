@@ -56,10 +56,11 @@ class ClassFeatures:
 
 @dataclass
 class NetworkFeatures:
-    """What one run's network makes of all scans."""
+    """What one run's network makes of all scans.  unlabelled : how many scans without a mask the run had at hand."""
 
     run: str
     step: int
+    unlabelled: int
     classes: list[ClassFeatures] = field(default_factory=list)
 
 
@@ -167,7 +168,7 @@ def _compare(
     unlabelled: list[dict[int, NDArray[Any]]],
     seed: int,
 ) -> NetworkFeatures:
-    made = NetworkFeatures(model.run, model.step)
+    made = NetworkFeatures(model.run, model.step, model.unlabelled)
     for spec in pool.classes:
         if spec.value not in model.plan.classes:
             continue
@@ -187,14 +188,15 @@ def _shift(a: NDArray[Any], b: NDArray[Any]) -> FeatureShift | None:
 
 def _write(pool: Pool, found: Sequence[NetworkFeatures]) -> tuple[Path, Path]:
     out = io.StringIO()
-    heads = ["run", "step", "class", "voxels", "distance", "overlap", "channel distance"]
+    heads = ["run", "step", "unlabelled scans", "class", "voxels", "distance", "overlap", "channel distance"]
     heads += ["distance by chance", "overlap by chance", "channel distance by chance"]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
     for network in found:
         for one in network.classes:
             writer.writerow(
-                [network.run, network.step, one.name, len(one.labelled), *_numbers(one.shift), *_numbers(one.floor)]
+                [network.run, network.step, network.unlabelled, one.name, len(one.labelled)]
+                + [*_numbers(one.shift), *_numbers(one.floor)]
             )
     folder = pool.root / "features"
     name = "-".join(network.run for network in found)

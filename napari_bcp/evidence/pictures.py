@@ -53,12 +53,13 @@ def draw_features(path: Path, found: Sequence[NetworkFeatures]) -> None:
                 axes.fill_between(places, heights, color=colour, alpha=0.15, linewidth=0)
             shown = "–" if one.shift is None else f"{one.shift.distance:.2f}"
             chance = "–" if one.floor is None else f"{one.floor.distance:.2f}"
-            axes.set_title(
-                f"{one.name}, run {network.run}\ndistance {shown} (by chance {chance})", fontsize=9, loc="left"
-            )
+            axes.set_title(f"{one.name}\ndistance {shown} (by chance {chance})", fontsize=9, loc="left")
             axes.tick_params(labelsize=7, colors=_GREY)
             axes.set_yticks([])
             axes.set_xlabel("mean of the last features", fontsize=8)
+            if column == 0:
+                used = f"with {network.unlabelled}" if network.unlabelled else "without"
+                axes.set_ylabel(f"run {network.run}, step {network.step}\n{used} unlabelled scans", fontsize=8)
             if row == column == 0 and axes.lines:
                 axes.legend(fontsize=8, frameon=False)
     _save(figure, path)

@@ -35,6 +35,7 @@ def test_the_last_run_is_compared_class_by_class_with_a_picture(trained):
     events = list(compare_features(trained, device="cpu"))
     assert events[-1].reason == "done"
     found = rows(trained, "0001")
+    assert {row["unlabelled scans"] for row in found} == {str(len(PoolSource(trained).unlabelled()))}
     assert [row["class"] for row in found] == [one.name for one in trained.classes]
     seen = [row for row in found if row["distance"]]
     assert seen, "such a network sees at least the largest structure"
