@@ -18,6 +18,7 @@ from napari_bcp.config import make_config
 from napari_bcp.errors import (
     BcpError,
     CheckpointError,
+    DeviceError,
     ScanAwayError,
     ScanError,
     SettingError,
@@ -276,6 +277,9 @@ def predict(
             except ScanError as error:
                 yield _leave_out(opened, case.name, error)
                 continue
+            except DeviceError as error:  # too large for the memory that is left; the others may not be
+                yield CaseUnusable(case=case.name, reason=str(error), lasting=False)
+                continue
             if made is None:
                 yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
                 return
@@ -343,7 +347,7 @@ def segment(
             if probabilities:
                 for k, value in enumerate(model.plan.classes):
                     write_map(out / f"{stem(file)}_prob_{value}.nii.gz", found.map.read(k), scan.grid)
-        except ScanError as error:
+        except (ScanError, DeviceError) as error:
             yield CaseUnusable(case=stem(file), reason=str(error))
             continue
         if found.note:

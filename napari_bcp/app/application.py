@@ -8,7 +8,7 @@ from typing import Final
 from napari.utils.colormaps import label_colormap
 from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QMessageBox, QWidget
 from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_bcp.app.session import Session
@@ -52,8 +52,25 @@ class SessionKeeper(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See a window close; whether it really does is known only after its own handling, which may ask."""
         if event.type() == QEvent.Type.Close and watched in self._windows:
+            if not self._may_close(watched):
+                event.ignore()
+                return True
             QTimer.singleShot(0, self._look)
         return False
+
+    def _may_close(self, window: QObject) -> bool:
+        """Save what is not saved yet; where that cannot be done, ask before the last window takes it along."""
+        if any(_is_open(other) for other in self._windows if other is not window):
+            return True
+        lost = self.session.save_now()
+        if not lost:
+            return True
+        box = QMessageBox(QMessageBox.Icon.Warning, "Not saved", f"{lost}\n\nClosing the window now loses them.")
+        stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
+        leave = box.addButton("Close and lose them", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(stay)
+        box.exec()
+        return box.clickedButton() is leave
 
     def close(self) -> None:
         """Save, end the training so that it can go on later, and close the pool. Nothing is asked."""

@@ -257,7 +257,7 @@ class Coach:
 
     def _info(self, case: Case) -> CaseInfo:
         pool = self._cohort.pool
-        mask = pool.mask_file(case) if pool is not None and case.status == "accepted" else None
+        mask = pool.mask_file(case) if pool is not None else None
         return CaseInfo(
             name=case.name,
             scan=str(case.path),

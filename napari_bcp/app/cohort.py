@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -33,6 +34,7 @@ WAITING: Final = ("unlabelled", "predicted")
 
 _TELL_EVERY_S: Final = 0.25  # of changes that nobody has made by hand
 _RANK_EVERY_S: Final = 1.0
+_SLICE_S: Final = 0.3  # of accepting many cases, after which others have their turn
 _ROUND: Final = 5  # masks accepted by hand until the ranking is a little surer of itself
 
 _Stamp = tuple[str, str | None, int | None]  # a case, and run and step of its map
@@ -225,32 +227,36 @@ class Cohort:
         if pool is None or not cases:
             return []
 
-        def shown(done: int) -> Callable[[], object]:
-            return lambda: self._telling.show_progress("accepting", done, len(cases))
+        waiting, refused = deque(cases), list[str]()
 
-        def work() -> tuple[Records, list[str]]:
-            refused = []
-            for done, case in enumerate(cases):
-                if self._background.closing:
-                    break
-                self._background.later(shown(done))
+        def work() -> Records | None:
+            begun = time.monotonic()
+            while waiting and time.monotonic() - begun < _SLICE_S and not self._background.closing:
+                case = waiting.popleft()
                 assert case.map is not None  # noqa: S101 - chosen by its map
                 facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}
                 try:
                     pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
                 except BcpError as error:
                     refused.append(str(error))
-            return read_records(pool, names), refused
+            return None if waiting else read_records(pool, names)
 
-        def ended(found: tuple[Records, list[str]]) -> None:
-            records, refused = found
+        def ended(records: Records | None) -> None:
+            if records is None and pool is self.pool:  # what else is done with the pool comes in between
+                go_on()
+                return
             self._telling.end_progress("accepting")
-            self.take_records(records)
+            if records is not None:
+                self.take_records(records)
             if refused:
                 text = f"{len(cases) - len(refused):,} accepted, {len(refused):,} not:"
                 self._telling.tell("warning", "\n".join([text, *refused]), "cases")
 
-        self._background.run("pool", work, ended, self._telling.failed("cases", task="accepting"))
+        def go_on() -> None:
+            self._telling.show_progress("accepting", len(cases) - len(waiting), len(cases))
+            self._background.run("pool", work, ended, self._telling.failed("cases", task="accepting"))
+
+        go_on()
         return names
 
 

@@ -53,7 +53,7 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *((KEYS[name][0], what) for name, what in _REVIEW.items()),
     ),
     "On the canvas (napari's own)": (
-        ("1 … 7", "Tools of the labels: erase, paint, polygon, fill, pick, move, transform"),
+        ("1 … 6", "Tools of the labels: erase, paint, polygon, fill, pick, move"),
         ("[ and ]", "Smaller, larger brush"),
         ("Space, held", "Move and zoom without leaving the brush"),
         ("Ctrl and wheel", "Scroll through the slices"),

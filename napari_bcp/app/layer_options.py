@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import Colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CHANGES: Final[dict[str, Any]] = {
     "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#00e000", 2: "#e000e0"},
@@ -40,6 +40,25 @@ def from_clear(colour: str) -> Colormap:
     """Return a colormap from clear to `colour`, so that the scan shines through where there is nothing."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return Colormap([[red, green, blue, 0], [red, green, blue, 1]], name=f"clear to {colour}")
+
+
+def class_for(value: int, chosen: int, classes: Sequence[int]) -> int:
+    """Return the class that a number means, chosen after `chosen`: one that is no class's goes on to the next one."""
+    further = [one for one in classes if (chosen < one if value > chosen else one < chosen)]
+    if value in classes or not further:
+        return value if value in classes else chosen
+    return min(further) if value > chosen else max(further)
+
+
+def keep_in_place(layer: Any) -> None:
+    """Take back what napari's tool for moving and turning layers does: voxels stay where the scan's are."""
+
+    def put_back(_event: object) -> None:
+        straight = np.eye(layer.ndim + 1)
+        if not np.array_equal(layer.affine.affine_matrix, straight):
+            layer.affine = straight
+
+    layer.events.affine.connect(put_back)
 
 
 def remember_options(layer: Any, options: Mapping[str, Any]) -> None:

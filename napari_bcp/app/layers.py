@@ -11,6 +11,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_bcp.app import layer_options
 from napari_bcp.app.brushes import Brush, stroke_rule
 from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn, outline
 from napari_bcp.app.layer_options import CHANGES, ISLAND, NONE_YET, from_clear, remember_options, set_options
@@ -120,12 +121,14 @@ class CaseLayers:
 
     def choose(self, value: int) -> None:
         """Paint class `value`, and show its map. A value of no class is left aside."""
-        if self._case is None or value == self._chosen or value not in self._values():
+        labels = self._own.get("labels")  # it may paint the background though a class is chosen
+        chosen = value == self._chosen and (labels is None or labels.selected_label == value)
+        if self._case is None or chosen or value not in self._values():
             return
         self._chosen = value
-        if "labels" in self._own:
+        if labels is not None:
             with self._quietly():
-                self._own["labels"].selected_label = value
+                labels.selected_label = value
         self._ask_for_map()
         self.changed.emit()
 
@@ -288,6 +291,8 @@ class CaseLayers:
             return
         if self._chosen not in self._values():
             self._chosen = next(iter(self._values()), 0)
+            if "labels" in self._own:
+                self._own["labels"].selected_label = self._chosen
         with self._quietly():
             for role in NONE_YET.keys() & self._own:  # till its own is read: no other case's map may lie over this scan
                 name = self._own[role].name if case.map is not None else NONE_YET[role]
@@ -320,8 +325,9 @@ class CaseLayers:
             return
         if case.edits is not self._edits:
             self._follow_edits(case.edits)
-            with self._quietly():
-                self._place("labels", "labels", case.labels)
+            self._place("labels", "labels", case.labels)
+            if self.changes_shown:
+                self.show_changes(True)
         self._set_editable()
         self.edited.emit()
 
@@ -370,8 +376,7 @@ class CaseLayers:
         if self._case is None or not value:
             return
         if self._case.map is None:
-            self._make_room_for_maps()
-            return
+            return self._make_room_for_maps()
         self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
         self._session.ask_current(
             lambda case: case.uncertainty(),
@@ -437,6 +442,7 @@ class CaseLayers:
         below = [self._own[one] for one in order[: order.index(role)] if one in self._own]
         place = 1 + max((layers.index(one) for one in below), default=len(layers) - 1)
         self._own[role] = layer
+        layer_options.keep_in_place(layer)
         layers.insert(place, layer)
         if role == "labels":
             self._prepare_labels(layer)
@@ -494,7 +500,8 @@ class CaseLayers:
             return
         atoms, rule = [atom_of(one) for one in event.value], None
         if labels.mode in ("paint", "erase") and self._case is not None and is_drawn(self._case.labels, atoms):
-            rule = stroke_rule(self._case, self._brush, self._chosen, labels.mode == "paint", first_box(atoms))
+            paints = labels.mode == "paint" and labels.selected_label != 0
+            rule = stroke_rule(self._case, self._brush, self._chosen, paints, first_box(atoms))
         name = str(labels.mode) if rule is None or self._brush != "smart" else "scribble"
         self._painted = labels if rule is None else None
         try:
@@ -508,17 +515,11 @@ class CaseLayers:
     def _class_by_hand(self) -> None:
         """Follow the class that is chosen in napari; a number that is no class's goes on to the next that is."""
         labels = self._own.get("labels")
-        if labels is None or self._setting:
+        if labels is None or self._setting or labels.selected_label in (0, self._chosen):
             return
-        value, values = int(labels.selected_label), self._values()
-        if value == 0 or value == self._chosen:
-            return
-        if value not in values:
-            up = value > self._chosen
-            further = [one for one in values if (one > self._chosen if up else one < self._chosen)]
-            value = (min(further) if up else max(further)) if further else self._chosen
-            with self._quietly():
-                labels.selected_label = value
+        value = layer_options.class_for(int(labels.selected_label), self._chosen, self._values())
+        with self._quietly():
+            labels.selected_label = value
         self.choose(value)
 
     def _data_by_hand(self) -> None:
@@ -573,8 +574,7 @@ class CaseLayers:
         with self._quietly():
             for layer in self._hidden:
                 layer.visible = not in_3d
-        if not in_3d:
-            self._hidden = []
+        self._hidden = self._hidden if in_3d else []
         self._outline(flat=not in_3d)
 
     def _guard_tool(self, _event: Any = None) -> None:
@@ -584,16 +584,16 @@ class CaseLayers:
             return
         size = self._case.labels.shape[self.view.axis]
         outside = self.view.flat and not 0 <= self.view.index < size
+        tool = "pan_zoom" if outside else self._tool
         with self._quietly():
-            if outside:
-                labels.mode = "pan_zoom"
-            elif labels.mode != self._tool:
-                labels.mode = self._tool
+            if labels.mode != tool:
+                labels.mode = tool
 
     def _tool_by_hand(self) -> None:
-        """Remember the tool that the user takes; outside the scan it is for later."""
-        if not self._setting and self._own["labels"].editable:
-            self._tool = str(self._own["labels"].mode)
+        """Remember the tool that the user takes; outside the scan it is for later, and none moves the labels."""
+        labels = self._own["labels"]
+        if not self._setting and labels.editable:
+            self._tool = self._tool if labels.mode == "transform" else str(labels.mode)
             self._guard_tool()
 
     def _values(self) -> list[int]:

@@ -28,7 +28,7 @@ from napari_bcp.scans import display_arrays, from_display, read_grid, read_mask,
 from napari_bcp.scans.maps import MapFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,6 +71,7 @@ class OpenCase:
     ) -> None:
         self._pool, self._grid = pool, grid
         self.case, self.classes = case, tuple(classes)
+        self._mask_version = case.mask_version
         self.scan = scan
         x, y, z = grid.spacing
         self.spacing_zyx = (z, y, x)
@@ -110,7 +111,15 @@ class OpenCase:
     @property
     def map_stamp(self) -> str:
         """Which run made the map, and after how many steps; empty without one."""
-        facts = {} if self.map is None else self.map.facts
+        return self._stamp({} if self.map is None else self.map.facts)
+
+    @property
+    def source_stamp(self) -> str:
+        """The same of the map whose pseudo-label the labels began as, which may be an older one."""
+        return self._stamp(self._facts if "run" in self._facts else {})
+
+    @staticmethod
+    def _stamp(facts: Mapping[str, Any]) -> str:
         return f"run {facts.get('run', '?')} · step {facts.get('step', '?')}" if facts else ""
 
     # -- what the map says ------------------------------------------------------------------------------------
@@ -234,6 +243,11 @@ class OpenCase:
         """Take over what the pool has of the case now."""
         self.case = case
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the pool has a newer mask of the case than was in force when it was read or judged."""
+        return (self.case.mask_version or 0) > (self._mask_version or 0)
+
     def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8], change: Change | None = None) -> bool:
         """Take over a newer map; its pseudo-label, too, if nobody has touched the labels. Returns whether it was.
 
@@ -259,6 +273,7 @@ class OpenCase:
         self.edits = edits
         self.source, self.restored = "mask", ""
         self.take_record(case)
+        self._mask_version = case.mask_version
         self._facts = self._facts_of(case, self.source)
 
     def mask(self) -> NDArray[np.uint8]:
@@ -312,12 +327,15 @@ def load_case(pool: Pool, name: str) -> OpenCase:
             path=case.path,
             case=name,
         )
+    changed = case.fingerprint is not None and pool.check_changed(name)
     with ThreadPoolExecutor(1) as beside:  # both are unpacked at the same time
         begun = beside.submit(_begin, pool, case, grid)
         scan = read_scan(case.path, for_screen=True)
         source, labels, draft, begin_notes = begun.result()
     shown, _ = display_arrays(scan.voxels, grid)
     notes = [*scan.notes, *begin_notes]
+    if changed and (source != "nothing" or case.map is not None):
+        notes.append("The scan's file is another one than when it came into the pool: look whether its labels fit.")
     map_ = None
     try:
         map_ = read_map(case, grid)
@@ -328,6 +346,21 @@ def load_case(pool: Pool, name: str) -> OpenCase:
     if draft is not None:
         opened.restored = _restored(draft, opened.edits.voxels_changed)
     return opened
+
+
+def load_twice(pool: Pool, name: str) -> OpenCase:
+    """Read a case; once more if its map was replaced just then."""
+    try:
+        case = load_case(pool, name)
+        return load_case(pool, name) if case.case.map is not None and case.map is None else case
+    except ScanError:
+        return load_case(pool, name)
+
+
+def load_again(pool: Pool, case: OpenCase) -> OpenCase:
+    """Read a case anew, without its edits."""
+    case.edits.discard()
+    return load_case(pool, case.name)
 
 
 def read_map(case: Case, grid: Grid | None = None) -> MapFile | None:

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
+from napari_bcp.app.layer_options import keep_in_place
 from napari_bcp.app.listen import listen
 from napari_bcp.app.view import PLANES, View, camera_of
 from napari_bcp.app.whole import WholeKeeper
@@ -109,8 +110,11 @@ class _Plane(QWidget):
         geometry = {"scale": source.scale, "translate": source.translate, "units": source.units, "visible": False}
         geometry |= {"axis_labels": source.axis_labels, "name": source.name}
         if isinstance(source, Image):
-            return Image(source.data, contrast_limits=source.contrast_limits, **geometry)
+            image = Image(source.data, contrast_limits=source.contrast_limits, **geometry)
+            keep_in_place(image)
+            return image
         made = Labels(source.data, colormap=source.colormap, **geometry)
+        keep_in_place(made)
         if role == "labels":
             made.bind_key("Control-Z", lambda _: self._layers.undo(), overwrite=True)
             made.bind_key("Control-Shift-Z", lambda _: self._layers.redo(), overwrite=True)
@@ -162,6 +166,8 @@ class _Plane(QWidget):
         for name in _BY_HAND:
             if source is not None and source.editable and getattr(source, name) != getattr(copy, name):
                 setattr(source, name, getattr(copy, name))
+        if copy.mode == "transform":  # which the labels do not have
+            copy.mode = "pan_zoom" if source is None else source.mode
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:

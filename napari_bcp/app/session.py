@@ -15,12 +15,13 @@ from napari_bcp.app.background import Background
 from napari_bcp.app.coach import Coach
 from napari_bcp.app.cohort import Cohort, read_pool, read_records
 from napari_bcp.app.in_hand import CaseInHand
-from napari_bcp.app.opened import OpenCase, load_case, read_map, read_pseudo
+from napari_bcp.app.opened import OpenCase, load_again, load_twice, read_map, read_pseudo
 from napari_bcp.app.telling import Message, Progress, Telling
 from napari_bcp.app.training import Trainer, TrainingState
 from napari_bcp.app.wording import counted
 from napari_bcp.errors import PoolError, ScanError
 from napari_bcp.pool import Pool
+from napari_bcp.pool.intake import require_classes
 from napari_bcp.pool.sample import open_sample
 from napari_bcp.review.report import make_report
 from napari_bcp.scans import read_grid
@@ -71,6 +72,7 @@ class Session:
         self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
         self._opening = ""  # what is done while a pool is being opened
         self._asked_for = ""  # the case that is being read for the screen
+        self._compacting: list[str] = []  # cases that were left, while their journals are written anew
         self._ahead = Ahead(self._background)
         self._cohort.cases_changed.connect(self._follow_cases)
         self._coach.map_made.connect(self._take_map)
@@ -129,6 +131,16 @@ class Session:
         self._in_hand.save_soon()
         self._cohort.pump()
 
+    def save_now(self) -> str:
+        """Save the open case and wait for it; return what would be lost if the window were closed now, or nothing."""
+        case = self.current
+        if case is None:
+            return ""
+        case.edits.settle()
+        if case.edits.dirty:
+            case.edits.save()
+        return f"{case.name} has edits that are not saved. {case.edits.problem}" if case.edits.dirty else ""
+
     def close(self) -> None:
         """Save what is not saved, end the training so that it can go on later, and close the pool."""
         if self.current is not None:
@@ -151,11 +163,18 @@ class Session:
     def new_pool(
         self, root: Path, images: Path, labels: Path | None, classes: Path | Sequence[ClassSpec] | None
     ) -> None:
-        """Make a pool and open it."""
-        self._change_pool("reading scans", lambda: Pool.create(root, images, labels, classes, self._reading))
+        """Make a pool and open it. There must be something to draw: masks, classes of a data set, or named ones."""
+
+        def make() -> Pool:
+            require_classes(images, labels, classes)
+            return Pool.create(root, images, labels, classes, self._reading)
+
+        self._change_pool("reading scans", make)
 
     def open_sample(self, folder: Path) -> None:
         """Open the pool of made-up scans in a folder; the first time it is drawn."""
+        if self.pool is not None and (folder / "pool").resolve() == self.pool.root:
+            return
 
         def report(task: str, done: int, total: int) -> None:
             self._background.later(lambda: self._telling.show_progress(task, done, total))
@@ -251,6 +270,18 @@ class Session:
         self._opening = ""
 
     def _take_pool(self, found: Found) -> None:
+        """Turn to a pool that has been opened, once what was done with the open case meanwhile is safe."""
+        if self.current is not None and (self.painting() or self.busy):
+            self._background.later(lambda: self._take_pool(found))
+            return
+
+        def refused() -> None:
+            self._end_opening()
+            self._background.run("pool", found.pool.close)
+
+        self._in_hand.leave(lambda: self._turn_to(found), refused)
+
+    def _turn_to(self, found: Found) -> None:
         self._end_opening()
         self._let_go()  # the former one, now that there is another
         self._cohort.take(found)
@@ -381,13 +412,16 @@ class Session:
                 self._asked_for = ""
                 self.case_opened.emit()  # the one that was open is still there
 
+        def read() -> None:
+            self._background.run(
+                "read",
+                lambda: load_twice(pool, name),
+                lambda case: self._show(pool, case),
+                self._telling.failed("cases", give_up),
+            )
+
         self.case_loading.emit(name)
-        self._background.run(
-            "read",
-            lambda: _load_twice(pool, name),
-            lambda case: self._show(pool, case),
-            self._telling.failed("cases", give_up),
-        )
+        self._once_compact(name, read)
 
     def _show(self, pool: Pool, case: OpenCase) -> None:
         if pool is not self.pool or case.name != self._asked_for:
@@ -401,8 +435,11 @@ class Session:
             if former.edits.dirty:  # painted while this case was read
                 self._leave_current(lambda: self._show(pool, case))
                 return
-        self._asked_for = ""
         case.take_record(self._cohort.cases[case.name])
+        if case.outdated:  # a mask has come while it was read
+            self._load(case.name)
+            return
+        self._asked_for = ""
         self._set_current(case)
         case.edits.touch()
         for note in case.notes:
@@ -417,15 +454,24 @@ class Session:
             return
         self._in_hand.take(case)
         if former is not None and former is not case:
-            self._background.run("save", former.edits.compact)
+            name = former.name
+            self._compacting.append(name)
+            self._background.run("save", former.edits.compact, lambda _: self._compacting.remove(name))
         self._coach.visible = case.name if case is not None and case.editable else None
         self._coach.attend()
         self.case_opened.emit()
 
+    def _once_compact(self, name: str, then: Callable[[], None]) -> None:
+        """Go on when the journal of a case that was left is written: it must not be read while it is replaced."""
+        if name in self._compacting:
+            self._background.run("save", _nothing, lambda _: then())
+        else:
+            then()
+
     def _read_ahead(self) -> None:
         """Read the case that will be asked for next."""
         pool, name = self.pool, self._cohort.next_name(self._here())
-        if pool is not None and name is not None and not self._asked_for:
+        if pool is not None and name is not None and not self._asked_for and name not in self._compacting:
             self._ahead.read(pool, self._cohort.cases[name])
 
     # -- what others change -----------------------------------------------------------------------------------
@@ -434,6 +480,9 @@ class Session:
         case = self.current
         if case is not None and (not names or case.name in names):
             case.take_record(self._cohort.cases[case.name])
+            if case.outdated and not self.busy and not case.edits.dirty:
+                self._load(case.name)  # another mask has come
+                return
         if case is not None and not self._asked_for:
             self._read_ahead()
 
@@ -477,17 +526,17 @@ class Session:
         """Put drafts, maps and masks in force of cases aside."""
         case, pool = self.current, self.pool
 
-        def load_again() -> None:
+        def show_again() -> None:
             if case is not None and case is self.current and pool is not None:
                 self._asked_for = case.name
                 self._background.run(
                     "read",
-                    lambda: _load_again(pool, case),
+                    lambda: load_again(pool, case),
                     lambda again: self._show(pool, again),
                     self._telling.failed("cases"),
                 )
 
-        self._cohort.change(names, "reset", load_again if self._here() in names else _nothing)
+        self._cohort.change(names, "reset", show_again if self._here() in names else _nothing)
 
     def cases_above(self, quality: float) -> list[str]:
         """Return the predicted cases of which every class has at least this expected quality."""
@@ -534,21 +583,6 @@ class Session:
                 then(data)
 
         self._background.run("read", lambda: make_report(pool.history()), read, self._telling.failed("report"))
-
-
-def _load_twice(pool: Pool, name: str) -> OpenCase:
-    """Read a case; once more if its map was replaced just then."""
-    try:
-        case = load_case(pool, name)
-        return load_case(pool, name) if case.case.map is not None and case.map is None else case
-    except ScanError:
-        return load_case(pool, name)
-
-
-def _load_again(pool: Pool, case: OpenCase) -> OpenCase:
-    """Read a case anew, without its edits."""
-    case.edits.discard()
-    return load_case(pool, case.name)
 
 
 def _begin_draft(pool: Pool, name: str) -> Records:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel
 
-from napari_bcp.method.pseudo_labels import count_parts
+from napari_bcp.method.pseudo_labels import count_parts, count_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Survey:
         values = scan.voxels[mask.voxels > 0]
         self._inside.append(values[:: max(1, len(values) // 50_000)].copy())
         self._anywhere.append(sample.ravel()[:: max(1, sample.size // 50_000)].copy())
-        counts = np.bincount(mask.voxels.ravel())
+        counts = count_values(mask.voxels)
         for value in np.flatnonzero(counts[1:]) + 1:
             self._volumes.setdefault(int(value), []).append(counts[value] * float(np.prod(scan.grid.spacing)))
         for given, parts in count_parts(mask.voxels).items():

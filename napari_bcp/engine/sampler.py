@@ -27,9 +27,17 @@ if TYPE_CHECKING:
     from napari_bcp.engine.plan import Plan
 
 
+_AT_ONCE = 64  # unlabelled cases
+_AGAIN = 4
+
+
 @dataclass
 class Deck:
-    """Names dealt in shuffled passes; what joins or leaves does so at once."""
+    """Names dealt in shuffled passes; what joins or leaves does so at once.
+
+    A pass over very many names deals a part of them several times before it goes on to the next part, so that what
+    is made for a case serves more than once.
+    """
 
     names: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -45,6 +53,9 @@ class Deck:
         """Return the next name; raises IndexError when there is none at all."""
         if not self.left:
             self.left = [self.names[i] for i in rng.permutation(len(self.names))]
+            if len(self.left) > 2 * _AT_ONCE:
+                parts = [self.left[i : i + _AT_ONCE] for i in range(0, len(self.left), _AT_ONCE)]
+                self.left = [part[i] for part in parts for _ in range(_AGAIN) for i in rng.permutation(len(part))]
         return self.left.pop()
 
 

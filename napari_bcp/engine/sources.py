@@ -39,13 +39,14 @@ class PoolSource:
         return self._pool.revision
 
     def labelled(self) -> list[CaseFiles]:
-        """Return the accepted cases."""
-        masks = [(c, self._pool.mask_path(c.name)) for c in self._pool.cases("accepted")]
+        """Return the cases with a mask in force: that of a reopened case is, until the next one is accepted."""
+        masks = [(c, self._pool.mask_file(c)) for c in self._pool.cases(("accepted", "draft"))]
         return [CaseFiles(c.name, c.path, mask) for c, mask in masks if mask is not None]
 
     def unlabelled(self) -> list[CaseFiles]:
-        """Return the cases without a mask."""
-        return [CaseFiles(c.name, c.path) for c in self._pool.cases(("unlabelled", "predicted", "draft"))]
+        """Return the cases without one."""
+        cases = self._pool.cases(("unlabelled", "predicted", "draft"))
+        return [CaseFiles(c.name, c.path) for c in cases if c.mask_version is None]
 
     def grids(self) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
         """Return shape and spacing of every case that takes part."""

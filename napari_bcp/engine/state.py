@@ -73,6 +73,7 @@ class State:
             wanted = [dict(group) for group in self.optimiser.param_groups]
             if content["optimiser_name"] == type(self.optimiser).__name__:  # else the new one starts afresh
                 self.optimiser.load_state_dict(content["optimiser"])
+                _lay_as_parameters(self.optimiser)
             for group, now in zip(self.optimiser.param_groups, wanted, strict=True):
                 group.update({k: now[k] for k in ("weight_decay", "momentum") if k in now})
             self.rng.bit_generator.state = json.loads(content["rng"])
@@ -101,6 +102,14 @@ def new_state(plan: Plan, config: TrainConfig, device: torch.device) -> State:
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)
     return State(student, teacher, new_optimiser(config, student), np.random.default_rng(config.seed), torch_rng)
+
+
+def _lay_as_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """Bring moments into the memory format of their parameters: kernels for all at once take it for granted."""
+    for parameter, moments in optimiser.state.items():
+        for key, moment in moments.items():
+            if isinstance(moment, torch.Tensor) and moment.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(moment)
 
 
 def new_optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:

@@ -66,13 +66,15 @@ class Learner:
         finally:
             state.torch_rng = torch.get_rng_state()
             torch.set_rng_state(outer)
+        # A teacher that labels with averaged statistics has no passes of its own that would move them.
+        buffers = config.buffers if config.teacher_mode == "train" and stage == 2 else "average"
         if config.teacher_from_start:
             # The teacher averages about the last tenth of the steps: a plain mean of them all, or a long memory,
             # would hold weights from before the student had seen the smaller structures.
             decay = min(config.ema, state.step / (state.step + 10))
-            update_teacher(state.teacher, state.student, decay, config.buffers)
+            update_teacher(state.teacher, state.student, decay, buffers)
         elif stage == 2:
-            update_teacher(state.teacher, state.student, config.ema, config.buffers)
+            update_teacher(state.teacher, state.student, config.ema, buffers)
         return float(loss.detach())
 
     def _whole_loss(self) -> Tensor:

@@ -299,7 +299,9 @@ class _Loop:
             ) from None
         self.state.restore(self._last_good(), self.device)
         self.state.rate_scale = scale
-        self._take_order()
+        if self.state.order:
+            self._take_order()
+        self.revision = None  # cases may have changed since it was saved
         return Note(
             text=f"{error} at step {step}; training went back to step {self.state.step} and goes on with "
             f"{scale:.2g} times the learning rate."
@@ -312,7 +314,10 @@ class _Loop:
         return {**new_state(self.plan, self.config, self.device).content(), "order": self._order()}
 
     def _take_less(self, error: MemoryError | RuntimeError) -> Iterator[Event]:
-        """Go on with a smaller batch or block, or raise the error again."""
+        """Go on with a smaller batch or block, or without the case that could not be read, or raise the error again."""
+        if isinstance(error, MemoryError) and self.sampler.failed is not None:
+            yield from self._drop(error)
+            return
         plan = smaller(self.plan)
         if plan is None:
             raise error
@@ -351,9 +356,10 @@ class _Loop:
         if first and not self.stop():  # else not all of them may have been looked at
             self.held_out = self._choose_held_out(usable)
             names = [c.name for c in self.held_out]
-            if names != self.state.held_out:  # another set, another scale: no earlier network is the best on it
+            if names != self.state.held_out:  # another set, another scale: the next network is the best on it so far
                 self.state.held_out, self.state.best = names, -1.0
-                (self.folder / checkpoint.BEST).unlink(missing_ok=True)
+                if not names:
+                    (self.folder / checkpoint.BEST).unlink(missing_ok=True)
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
@@ -397,13 +403,13 @@ class _Loop:
             return None
         try:
             self.cache.get(case)
-        except (BcpError, OSError) as error:
+        except (BcpError, OSError, MemoryError) as error:
             self.dropped.add(case)
             return CaseUnusable(case=case.name, reason=_reason(error), lasting=_lasting(error))
         self.prepared.add(case)
         return None
 
-    def _drop(self, error: BcpError | OSError) -> Iterator[Event]:
+    def _drop(self, error: BcpError | OSError | MemoryError) -> Iterator[Event]:
         """Go on without the case that could not be read in the middle of training."""
         case = self.sampler.failed
         if case is None:
@@ -431,14 +437,15 @@ class _Loop:
 
     def _choose_held_out(self, cases: list[CaseFiles]) -> list[CaseFiles]:
         """Hold out one labelled case in five from ten on, or as many as the settings say; always the same ones."""
+        names = [c.name for c in cases]
+        kept = [n for n in self.state.held_out if n in names]
         count = self.config.hold_out
-        if count is None:
-            count = len(cases) // 5 if len(cases) >= 10 else 0
+        if count is None:  # where a few cases are missing, those that were held out stay so
+            count = max(len(cases) // 5 if len(cases) >= 10 else 0, len(kept))
         count = min(count, len(cases) - 1)
         if count <= 0:
             return []
-        names = [c.name for c in cases]
-        kept = [n for n in self.state.held_out if n in names][:count]
+        kept = kept[:count]
         seen = set(kept) | set(self.state.trained_on)
         fresh = sorted(n for n in names if n not in seen)  # a case that was trained on can judge nothing any more
         wanted = min(count - len(kept), len(fresh))
@@ -536,13 +543,15 @@ def _by(sides: Sequence[int]) -> str:
     return "×".join(str(n) for n in sides)
 
 
-def _reason(error: BcpError | OSError) -> str:
+def _reason(error: BcpError | OSError | MemoryError) -> str:
     """Return why a case cannot be used, as a sentence."""
     if isinstance(error, BcpError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return "It could not be prepared, since the memory ran out; close other programs, and train again."
     return f"It could not be prepared ({error.strerror or error}); free some space or give access, and train again."
 
 
-def _lasting(error: BcpError | OSError) -> bool:
+def _lasting(error: BcpError | OSError | MemoryError) -> bool:
     """Say whether a case that failed is at fault itself, and not a file that is away or memory that is short."""
-    return not isinstance(error, ScanAwayError | OSError)
+    return not isinstance(error, ScanAwayError | OSError | MemoryError)

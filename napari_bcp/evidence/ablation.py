@@ -22,7 +22,15 @@ from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.sources import PoolSource
 from napari_bcp.engine.train import Budget, train
-from napari_bcp.errors import BcpError, CheckpointError, MaskError, PoolError, SettingError
+from napari_bcp.errors import (
+    BcpError,
+    CheckpointError,
+    DeviceError,
+    MaskError,
+    PoolError,
+    ScanAwayError,
+    SettingError,
+)
 from napari_bcp.events import CaseUnusable, Finished, Note, Progress
 from napari_bcp.evidence.pictures import draw_ablation
 from napari_bcp.evidence.variations import Variant, variants_of
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = "report.json"
 MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -215,24 +223,33 @@ def _train_one(
 def _judge(
     one: _Training, pool: Pool, judged: Mapping[str, Path], device: str, stop: Callable[[], bool]
 ) -> Generator[Event, None, bool]:
-    """Segment the judged cases and write the report; returns False when stopped."""
+    """Segment the judged cases and write the report; returns False when stopped.
+
+    There is no report while a case could not be judged that may be another time: it is judged anew then.
+    """
     best = one.folder / checkpoint.BEST
     model = Model.load(best if best.exists() else one.folder / checkpoint.LAST, device)
     names = {spec.value: spec.name for spec in pool.classes}
-    report = Report(classes=names)
+    report, later = Report(classes=names), False
     for done, (name, mask) in enumerate(judged.items()):
         yield Progress(task="judging", done=done, total=len(judged), case=name)
         try:
             scan = read_scan(pool.case(name).path)
             true = read_mask(mask, scan.grid)
+            found = model.segment(scan, stop)
         except BcpError as error:
+            later = later or isinstance(error, ScanAwayError | DeviceError)
             report.refused[name] = str(error)
             yield CaseUnusable(case=name, reason=str(error), lasting=False)
             continue
-        found = model.segment(scan, stop)
         if found is None:
             return False
         report.rows += measure_case(name, found.labels, true.voxels, scan.grid.spacing, classes=names)
+    if later:
+        yield Note(
+            text=f"'{one.variant.name}' is not in the table yet: call it again when all its cases can be judged."
+        )
+        return True
     content = checkpoint.load_newest(one.folder)
     write_text(one.folder / "facts.json", json.dumps({"step": content["step"], "elapsed_s": content["elapsed"]}))
     report.to_json(one.folder / REPORT)

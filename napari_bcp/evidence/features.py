@@ -194,10 +194,8 @@ def _write(pool: Pool, found: Sequence[NetworkFeatures]) -> tuple[Path, Path]:
     writer.writerow(heads)
     for network in found:
         for one in network.classes:
-            writer.writerow(
-                [network.run, network.step, network.unlabelled, one.name, len(one.labelled)]
-                + [*_numbers(one.shift), *_numbers(one.floor)]
-            )
+            facts = (network.run, network.step, network.unlabelled, one.name, len(one.labelled))
+            writer.writerow([*facts, *_numbers(one.shift), *_numbers(one.floor)])
     folder = pool.root / "features"
     name = "-".join(network.run for network in found)
     table, picture = folder / f"{name}.csv", folder / f"{name}.png"

@@ -82,6 +82,17 @@ def choose_classes(given: Path | Sequence[ClassSpec] | None, pairing: Pairing) -
     return specs
 
 
+def require_classes(images: Path, labels: Path | None, given: Path | Sequence[ClassSpec] | None) -> None:
+    """Raise SettingError if neither masks nor the data set nor `given` say which classes there are to draw."""
+    if not given:
+        pairing = find_pairs(images, labels)
+        if not pairing.classes and not any(mask for _, _, mask in pairing.pairs):
+            raise SettingError(
+                f"There are no masks with the scans in {images}, so nothing says what is to be drawn; name one class "
+                "or more."
+            )
+
+
 def look(
     root: Path,
     pairing: Pairing,

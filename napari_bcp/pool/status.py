@@ -52,6 +52,7 @@ TRANSITIONS: Final[Mapping[Action, Mapping[Status, Status | Literal["back"]]]] =
         "predicted": "unlabelled",
         "draft": "unlabelled",
         "accepted": "unlabelled",
+        "unusable": "unlabelled",
     },
     "exclude": {
         "unlabelled": "excluded",
@@ -60,7 +61,7 @@ TRANSITIONS: Final[Mapping[Action, Mapping[Status, Status | Literal["back"]]]] =
         "accepted": "excluded",
         "excluded": "excluded",
     },
-    "include": {"excluded": "back"},
+    "include": {"excluded": "back", "unusable": "back"},
     "mark unusable": dict.fromkeys(STATUSES, "unusable"),
     "mark usable": {"unusable": "back"},
 }
@@ -84,7 +85,7 @@ _REMEDY: Final[Mapping[Status, str]] = {
     "draft": "accept or reset the draft first",
     "accepted": "reopen or reset it first",
     "excluded": "include it first",
-    "unusable": "mend its scan and mark it usable first",
+    "unusable": "mend its scan or mask and include it first",
 }
 
 

@@ -220,16 +220,24 @@ class Pool:
         self._move(name, "exclude")
 
     def include(self, name: str) -> None:
-        """Take an excluded case back, with the status it had."""
+        """Take an excluded case back, with the status it had; an unusable one as `mark_usable` does."""
+        if self.case(name).status == "unusable":
+            return self.mark_usable(name)
         self._move(name, "include")
 
     def reset(self, name: str) -> None:
-        """Make a case unlabelled: map and draft are removed, no mask is in force (the versions stay on disk)."""
-        old = self.case(name).map
+        """Make a case unlabelled: map and draft are removed, no mask is in force (the versions stay on disk).
+
+        The scan of an unusable case is looked at again first. Raises ScanError if it still cannot be used.
+        """
+        case = self.case(name)
+        grid = read_grid(case.path) if case.status == "unusable" else None
         with self._table.transaction():
-            self._move(name, "reset", mask_version=None)
+            self._move(name, "reset", mask_version=None, reason="")
+            if grid is not None:
+                self._table.refresh_scan(name, grid_columns(grid.shape, grid.spacing), fingerprint_or_none(case.path))
             self._table.drop_map(name)
-        self._remove_map_files(name, old)
+        self._remove_map_files(name, case.map)
         self._remove_draft(name)
 
     def mark_unusable(self, name: str, reason: str) -> None:
@@ -249,8 +257,7 @@ class Pool:
             read_mask(self._masks.path(name, case.mask_version), grid)
         with self._table.transaction():
             self._move(name, "mark usable", reason="")
-            columns = grid_columns(grid.shape, grid.spacing)
-            self._table.refresh_scan(name, columns, fingerprint_or_none(case.path))
+            self._table.refresh_scan(name, grid_columns(grid.shape, grid.spacing), fingerprint_or_none(case.path))
             if tuple(grid.shape) != case.shape:
                 self._table.drop_map(name)
         self._remove_map_files(name, case.map)

@@ -135,6 +135,8 @@ def read_mask(
             values = _classes_of(slab, path)
             seen[values] = True
             places[..., part] = values
+    except ScanAwayError:
+        raise
     except ScanError as error:
         raise MaskError(str(error), path=path) from None
     found = [int(value) for value in np.flatnonzero(seen) if value]

@@ -70,8 +70,10 @@ def resample_labels(labels: NDArray[np.uint8], shape: Sequence[int], classes: in
         return labels.copy()
     best = np.full(tuple(shape), -1.0, dtype=np.float32)
     result = np.zeros(tuple(shape), dtype=np.uint8)
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes)[:classes])
-    for value in present:
+    seen = np.zeros(256, dtype=bool)
+    for plane in labels:  # counting them all at once would copy them to 64 bit
+        seen[plane] = True
+    for value in np.flatnonzero(seen[:classes]):
         share = resample_linear(labels == value, shape)
         wins = share > best
         result[wins] = value

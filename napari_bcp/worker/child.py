@@ -220,9 +220,15 @@ class _Maker:
         begun = time.monotonic()
         try:
             made = model.make_map(name, scan, self._folder / name, self._desk.stopping)
+        except ScanAwayError as error:  # for a while perhaps; training has what it needs of it
+            self._desk.made(name, model.run, model.step)  # not again at once
+            if name not in self._told:
+                self._told.add(name)
+                yield Note(text=f"The map of {name} could not be made: {error}", case=name)
+            return
         except ScanError as error:
             self._desk.drop(name)
-            yield CaseUnusable(case=name, reason=str(error), lasting=not isinstance(error, ScanAwayError))
+            yield CaseUnusable(case=name, reason=str(error))
             return
         except DeviceError as error:  # too large a scan for the memory that is left; training goes on
             self._desk.give_up(name, model.run)

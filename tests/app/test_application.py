@@ -1,6 +1,7 @@
 """The session of the process lives as long as a window that has shown it."""
 
 import pytest
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_bcp.app import application
@@ -11,10 +12,13 @@ class CountedSession:
     """Counts what it is called for."""
 
     def __init__(self):
-        self.pumped, self.closed = 0, 0
+        self.pumped, self.closed, self.unsaved = 0, 0, ""
 
     def pump(self):
         self.pumped += 1
+
+    def save_now(self):
+        return self.unsaved
 
     def close(self):
         self.closed += 1
@@ -62,6 +66,25 @@ def test_it_ends_with_the_last_window_and_not_before(counted, window, qtbot):
     second.close()
     qtbot.waitUntil(lambda: not counted.running)
     assert counted.session.closed == 1
+
+
+@pytest.mark.parametrize(("text", "closes"), [("Stay", False), ("Close and lose them", True)])
+def test_edits_that_cannot_be_saved_are_asked_about(counted, window, qtbot, text, closes):
+    counted.session.unsaved = "phantom_004 has edits that are not saved. The disk is full."
+    shown, said = window(), []
+    counted.watch(shown)
+
+    def answer():
+        box = QApplication.activeModalWidget()
+        said.append(box.text())
+        qtbot.mouseClick(next(one for one in box.buttons() if one.text() == text), Qt.MouseButton.LeftButton)
+
+    QTimer.singleShot(100, answer)
+    assert shown.close() == closes
+    assert "The disk is full." in said[0]
+    QApplication.processEvents()
+    qtbot.waitUntil(lambda: counted.running != closes)
+    counted.session.unsaved = ""
 
 
 def test_a_window_that_refuses_to_close_keeps_the_session(counted, qtbot):

@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from strokes import press, stroke
 
+from napari_bcp.app import layers as layers_module
 from napari_bcp.app.layers import CaseLayers
 
 OWN = ["scan", "map: liver", "uncertainty", "labels"]
@@ -181,6 +182,32 @@ def test_the_background_may_be_painted_and_the_class_stays_chosen(canvas, viewer
     canvas.choose(2)
     viewer.layers["labels"].selected_label = 0
     assert (viewer.layers["labels"].selected_label, canvas.chosen) == (0, 2)
+    canvas.choose(2)
+    assert viewer.layers["labels"].selected_label == 2, "choosing the class again leads back to it"
+
+
+def test_no_tool_moves_or_turns_the_layers(canvas, viewer, session):
+    """They would lie beside the scan, in this case and in all that follow."""
+    labels = viewer.layers["labels"]
+    labels.mode = "fill"
+    labels.mode = "transform"
+    assert str(labels.mode) == "fill"
+    for layer in viewer.layers:
+        layer.affine = [[1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 7], [0, 0, 0, 1]]
+        np.testing.assert_array_equal(layer.affine.affine_matrix, np.eye(4))
+
+
+@pytest.mark.parametrize("brush", ["map", "smart"])
+def test_a_brush_that_paints_the_background_erases(canvas, viewer, session, brush, monkeypatch):
+    asked = []
+    monkeypatch.setattr(layers_module, "stroke_rule", lambda *facts: asked.append(facts[1:4]))
+    canvas.take_brush(brush)
+    labels = viewer.layers["labels"]
+    session.current.labels[...] = 1
+    labels.selected_label = 0
+    with labels.block_history():
+        labels.paint((12, 24, 14), 0)
+    assert asked == [(brush, 1, False)]
 
 
 def test_the_overlay_is_the_map_or_the_uncertainty_or_nothing_also_by_naparis_own_buttons(canvas, viewer):

@@ -11,6 +11,7 @@ from napari_bcp.app.session import Session
 from napari_bcp.pool import Pool, intake
 from napari_bcp.pool.drafts import Draft
 from napari_bcp.pool.store import TABLE
+from napari_bcp.scans import from_display
 
 
 def test_a_pool_opens_with_its_cases_classes_and_what_to_look_at_first(quiet):
@@ -45,7 +46,7 @@ def test_a_folder_without_a_pool_is_refused_and_the_pool_that_is_open_stays(quie
 
 def test_another_pool_takes_the_place_of_the_one_that_is_open(quiet, pumped, phantom_cohort, phantom_pool, tmp_path):
     session, trainer = quiet
-    session.new_pool(tmp_path / "other", phantom_cohort / "images", None, None)
+    session.new_pool(tmp_path / "other", phantom_cohort / "images", None, phantom_cohort / "classes.json")
     pumped(session, lambda: session.pool.root == (tmp_path / "other").resolve())
     assert trainer.closed
     assert not any(case.status == "accepted" for case in session.cases)
@@ -92,6 +93,90 @@ def test_more_scans_join_the_pool_that_is_open(quiet, pumped, phantom_cohort, tm
     session.extend_pool(tmp_path / "more", None)
     pumped(session, lambda: len(session.cases) == 9)
     assert any(text.startswith("1 case joined the pool.") for _, _, text in told)
+
+
+def test_a_pool_without_anything_to_draw_is_not_made_and_says_why(
+    session, pumped, phantom_cohort, tmp_path
+):
+    told = []
+    session.told.connect(told.append)
+    session.new_pool(tmp_path / "made", phantom_cohort / "images", None, None)
+    pumped(session, lambda: told)
+    assert "name one class or more" in told[0].text
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_mask_that_is_handed_in_for_the_open_case_is_what_is_shown(
+    quiet, pumped, opened, phantom_cohort, truth, tmp_path
+):
+    session, _ = quiet
+    before = opened("phantom_004")
+    (tmp_path / "masks").mkdir()
+    shutil.copy(phantom_cohort / "truth" / "phantom_004.nii.gz", tmp_path / "masks")
+    session.extend_pool(phantom_cohort / "images", tmp_path / "masks")
+    pumped(session, lambda: session.current is not before)
+    assert (session.current.name, session.current.source, session.current.editable) == ("phantom_004", "mask", False)
+    np.testing.assert_array_equal(from_display(session.current.labels), truth("phantom_004"))
+
+
+def test_a_pool_that_arrives_waits_for_edits_that_cannot_be_saved(
+    quiet, pumped, opened, told, phantom_cohort, phantom_pool, tmp_path
+):
+    """The case was still editable while the other pool was made."""
+    session, _ = quiet
+    pool, case = session.pool, opened("phantom_004")
+    other = tmp_path / "other"
+    session.new_pool(other, phantom_cohort / "images", phantom_cohort / "labels", None)
+    (phantom_pool / "drafts").write_text("in the way")
+    paint_cube(case)
+    pumped(session, lambda: any("stays open" in text for *_, text in told))
+    assert (session.pool, session.current) == (pool, case)
+    assert case.labels.any()
+    assert session.progress is None
+    pumped(session, lambda: _can_be_written(other))
+    (phantom_pool / "drafts").unlink()
+    session.open_pool(other)
+    pumped(session, lambda: session.pool.root == other.resolve())
+
+
+def test_what_cannot_be_saved_is_named_before_a_window_takes_it_along(quiet, opened, phantom_pool):
+    session, _ = quiet
+    case = opened("phantom_004")
+    assert session.save_now() == ""
+    (phantom_pool / "drafts").write_text("in the way")
+    paint_cube(case)
+    assert session.save_now().startswith("phantom_004 has edits that are not saved. ")
+    (phantom_pool / "drafts").unlink()
+    assert session.save_now() == ""
+    draft = Draft.open(phantom_pool / "drafts" / "phantom_004.journal", case.labels.shape)
+    np.testing.assert_array_equal(draft.array, case.labels)
+
+
+def test_a_case_is_read_again_only_once_its_journal_is_written_anew(quiet, pumped, opened, monkeypatch):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint_cube(case)
+    pumped(session, lambda: not case.edits.dirty and case.case.status == "draft")
+    held, compact = threading.Event(), case.edits.compact
+    monkeypatch.setattr(case.edits, "compact", lambda: (held.wait(60), compact()))
+    opened("phantom_005")
+    session.open_case("phantom_004")
+    read = []
+    session._background.run("read", lambda: None, read.append)
+    pumped(session, lambda: read)  # whatever was to be read before that is
+    assert session.current.name == "phantom_005"
+    held.set()
+    pumped(session, lambda: session.current.name == "phantom_004")
+    paint_cube(session.current)
+    pumped(session, lambda: not session.current.edits.dirty)
+    assert session.current.edits.problem is None
+
+
+def test_the_sample_that_is_open_already_stays(quiet, phantom_pool, told):
+    session, _ = quiet
+    before = session.pool
+    session.open_sample(phantom_pool.parent)
+    assert (session.pool, session.progress, told) == (before, None, [])
 
 
 def test_masks_are_exported_beside_all_other_work(quiet, pumped, told, tmp_path):

@@ -178,6 +178,55 @@ def test_a_loss_that_is_no_number_leads_back_to_what_was_saved_with_a_smaller_ra
     assert of(again, "step")[0].lr < 1e-3, "and stays smaller"
 
 
+def test_going_back_takes_over_what_has_changed_since_it_was_saved(run, source, cohort, monkeypatch):
+    """A case that is gone stands in the checkpoint's order."""
+
+    class Leaving(source):
+        asked = 0
+
+        def revision(self):
+            self.asked += 1
+            if self.asked == 3:
+                self.without.pop()
+                self.number += 1
+            return self.number
+
+    with_mask, without, _ = cohort(7, 2)
+    run(3, src=source(with_mask, without))
+    breaking(monkeypatch, {8})
+    events = run(8, src=Leaving(with_mask, without), resume=True)
+    assert "went back to step 3" in of(events, "note")[0].text
+    assert of(events, "step")[-1].step == 11
+
+
+def test_a_change_of_the_memory_format_takes_the_moments_along(run, tmp_path):
+    run(2)
+    run(2, resume=True, channels_last=False)
+    moments = last(tmp_path, "run")["optimiser"]["state"]
+    weights = list(last(tmp_path, "run")["student"].values())
+    assert all(one["exp_avg"].is_contiguous() for one in moments.values())
+    assert any(w.ndim == 5 and w.is_contiguous() for w in weights)
+
+
+def test_held_out_cases_stay_so_while_a_labelled_one_is_missing(run, source, cohort, tmp_path):
+    with_mask, without, _ = cohort(12, 10)
+    run(2, src=source(with_mask, without), validate_every=0.4)
+    held = last(tmp_path, "run")["held_out"]
+    assert len(held) == 2
+    missing = next(case for case in with_mask if case.name not in held)
+    run(1, src=source([case for case in with_mask if case is not missing], without), resume=True, validate_every=0.4)
+    assert last(tmp_path, "run")["held_out"] == held
+    assert (tmp_path / "run" / "best.pt").exists()
+
+
+def test_a_teacher_that_labels_with_averages_has_them_whatever_the_setting_of_buffers(run, tmp_path):
+    run(4, buffers="own", teacher_mode="eval")
+    teacher = last(tmp_path, "run")["teacher"]
+    means = [value for name, value in teacher.items() if name.endswith("running_mean")]
+    assert means
+    assert all(bool(one.any()) for one in means)
+
+
 def test_before_anything_is_saved_it_begins_anew(run, monkeypatch):
     breaking(monkeypatch, {2})
     events = run(3, mixing=0.0)

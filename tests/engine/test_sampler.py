@@ -1,5 +1,7 @@
 """Blocks are cut where they should be, image and labels alike."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,18 @@ def test_each_pass_deals_every_case_once():
     deck.update(["a", "b", "c"])
     for _ in range(4):
         assert sorted(deck.deal(rng) for _ in range(3)) == ["a", "b", "c"]
+
+
+def test_of_very_many_names_a_few_are_dealt_again_and_again_before_others_come():
+    names = [f"case_{i}" for i in range(300)]
+    deck, rng = Deck(), np.random.default_rng(0)
+    deck.update(names)
+    deck.left.clear()
+    dealt = [deck.deal(rng) for _ in range(4 * len(names))]
+    assert Counter(dealt) == dict.fromkeys(names, 4)
+    for name in names:
+        places = [place for place, one in enumerate(dealt) if one == name]
+        assert places[-1] - places[0] < 4 * 64
 
 
 def test_a_newcomer_is_dealt_next_and_a_leaver_never_again():

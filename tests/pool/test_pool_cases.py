@@ -273,6 +273,32 @@ def test_a_mended_scan_is_usable_again_and_looked_at_afresh(cohort):
         assert not pool.check_changed("b")
 
 
+def test_an_unusable_case_that_was_mended_is_included_again_or_put_back(cohort):
+    scan = cohort / "images" / "b.nii.gz"
+    good = scan.read_bytes()
+    scan.write_bytes(good[:40])
+    with Pool.create(cohort / "pool", cohort / "images") as pool:
+        for bring_back in (pool.include, pool.reset):
+            with pytest.raises(ScanError):
+                bring_back("b")
+            assert pool.case("b").status == "unusable"
+        scan.write_bytes(good)
+        for bring_back in (pool.include, pool.reset):
+            bring_back("b")
+            case = pool.case("b")
+            assert (case.status, case.reason, case.shape) == ("unlabelled", "", SHAPE)
+            pool.mark_unusable("b", "Once more.")
+
+
+def test_a_case_whose_mask_is_broken_can_be_put_back_without_it(pool):
+    pool.mask_path("a").write_bytes(b"no mask")
+    pool.mark_unusable("a", "Its mask is broken.")
+    with pytest.raises(MaskError):
+        pool.include("a")
+    pool.reset("a")
+    assert (pool.case("a").status, pool.case("a").mask_version) == ("unlabelled", None)
+
+
 def test_an_unusable_case_shows_the_reason_and_takes_no_part(pool):
     pool.mark_unusable("a", "Half of the liver is missing.")
     assert pool.case("a").reason == "Half of the liver is missing."

@@ -280,6 +280,24 @@ def test_a_scan_that_breaks_before_its_map_is_told_and_not_asked_for_again(child
     assert len(child.of("unusable")) == 1
 
 
+def test_a_scan_that_is_away_for_a_while_has_no_map_then_and_stays_in_the_training(child, job, info, tmp_path):
+    """The only labelled case among them: training has what it needs of it."""
+    scan = tmp_path / "late.nii.gz"
+    scan.write_bytes(Path(info(0).scan).read_bytes())
+    late = info(0, labelled=True).model_copy(update={"scan": str(scan)})
+    sent = job(cases=(late, *(info(i) for i in (1, 2))))
+    train_to(child, sent, 10)
+    away = scan.rename(tmp_path / "away.nii.gz")
+    child.send(PredictNow(name=late.name))
+    told = child.until(lambda: [one for one in child.of("note") if one.case == late.name])
+    assert "could not be made" in told[0].text
+    child.until_step(child.of("step")[-1].step + 2)
+    assert not child.of("unusable", "failed")
+    away.rename(scan)
+    child.send(PredictNow(name=late.name))
+    assert child.until(lambda: [one for one in child.of("map") if one.case == late.name])
+
+
 # -- failures ---------------------------------------------------------------------------------------------------
 
 

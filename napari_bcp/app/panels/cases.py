@@ -115,7 +115,7 @@ class CasesPanel(QWidget):
             ("Open", "Return", "Show the case in the viewer", self._open_selected),
             ("Predict now", "Ctrl+P", "Make new maps of these cases before all others", self._predict),
             ("Exclude", "Delete", "Leave these cases out of training and proposals", self._exclude),
-            ("Include", "Insert", "Take excluded cases in again, with the status that they had", self._include),
+            ("Include", "Insert", "Take excluded cases in again, and unusable ones that were mended", self._include),
             ("Back to unlabelled…", "Ctrl+U", "Put drafts and accepted masks of these cases aside", self._reset),
         )
         actions = {}

@@ -550,7 +550,7 @@ def _source_of(case: OpenCase) -> str:
     if case.restored:
         return case.restored
     return {
-        "pseudo-label": f"Pseudo-label of {case.map_stamp}.",
+        "pseudo-label": f"Pseudo-label of {case.source_stamp}.",
         "mask": "Mask that was accepted before.",
         "draft": "Draft.",
     }.get(case.source, "No labels yet: paint some, or train and come back when there is a map.")
