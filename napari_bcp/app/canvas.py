@@ -31,6 +31,16 @@ def guard(canvas: Any) -> None:
         scene.events.draw.connect(_finish, position="first")
 
 
+def enter(canvas: Any) -> None:
+    """Let OpenGL's next commands be meant for this canvas, if it is one that draws.
+
+    Layers that come to one window while another is current make Mesa (22.3) die, each time.
+    """
+    native = getattr(canvas, "native", None)
+    if native is not None and hasattr(native, "makeCurrent"):
+        native.makeCurrent()
+
+
 def uncover_brush(viewer: Any) -> None:
     """Take away the dark box that napari 0.9 draws in the middle of the brush's circle, over what is to be painted.
 

@@ -52,9 +52,6 @@ class CaseLayers:
     """The labels, or what can be undone, have changed."""
 
     def __init__(self, session: Session, viewer: Any) -> None:
-        if id(session) in _canvases:
-            _canvases[id(session)].close()
-        _canvases[id(session)] = self
         self._session = session
         self._viewer = viewer
         self._case: OpenCase | None = None
@@ -74,10 +71,17 @@ class CaseLayers:
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
         self._island: Island | None = None  # the one that is shown until another is
         self._stay: int | None = None  # the slice to go back to from an island that is only looked at in passing
-        session.painting = self._is_painting
-        for signal, method in self._signals():
-            signal.connect(method)
-        self._open()
+        self.show_here()
+
+    def show_here(self) -> None:
+        """Show the case in this viewer, and no more in another one that has taken it."""
+        if self.closed:
+            _canvases.get(id(self._session), self).close()
+            _canvases[id(self._session)] = self
+            self._session.painting = self._is_painting
+            for signal, method in self._signals():
+                signal.connect(method)
+            self._open()
 
     @property
     def own(self) -> dict[str, Any]:
@@ -172,10 +176,9 @@ class CaseLayers:
         self.changed.emit()
 
     def _outline(self, flat: bool) -> None:
-        # napari draws areas alone in 3-D
         labels = self._own.get("labels")
         if labels is not None:
-            labels.contour = 0 if self._filled or not flat else 1
+            labels.contour = 0 if self._filled or not flat else 1  # in 3-D napari draws areas alone
             labels.opacity = _FILLED if self._filled and flat else 1.0
 
     @property
@@ -453,9 +456,7 @@ class CaseLayers:
             layers.selection.active = self._own["labels"]
 
     def _prepare_labels(self, labels: Any) -> None:
-        labels.selected_label = self._chosen
-        labels.brush_size = 10
-        labels.mode = self._tool
+        labels.selected_label, labels.brush_size, labels.mode = self._chosen, 10, self._tool
         labels.iso_gradient_mode = "smooth"  # the usual one draws stripes on slopes
         self.set_filled(self._filled)
         labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
@@ -547,10 +548,9 @@ class CaseLayers:
 
     def _removed(self, event: Any) -> None:
         """Forget an own layer that the user has deleted; it comes back with the next case, or by `restore`."""
-        for role, layer in list(self._own.items()):
-            if layer is event.value:
-                del self._own[role]
-                self.changed.emit()
+        for role in [one for one, layer in self._own.items() if layer is event.value]:
+            del self._own[role]
+            self.changed.emit()
 
     @property
     def complete(self) -> bool:

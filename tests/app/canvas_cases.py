@@ -47,7 +47,7 @@ class HandMadeCase:
         self.editable = status != "accepted"
         self.source, self.restored = "pseudo-label", ""
         self.map = object() if with_map else None
-        self.map_stamp = "run 0001 · step 412"
+        self.map_stamp = self.source_stamp = "run 0001 · step 412"
         self.probabilities = np.stack([self.soft(islands), self.soft(spleen), np.zeros(shape, np.uint8)])
         self.whole_range = (float(self.scan.min()), float(self.scan.max()))
         self.centre = (shape[0] // 2, shape[1] // 2, shape[2] // 3)

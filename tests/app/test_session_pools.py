@@ -95,9 +95,7 @@ def test_more_scans_join_the_pool_that_is_open(quiet, pumped, phantom_cohort, tm
     assert any(text.startswith("1 case joined the pool.") for _, _, text in told)
 
 
-def test_a_pool_without_anything_to_draw_is_not_made_and_says_why(
-    session, pumped, phantom_cohort, tmp_path
-):
+def test_a_pool_without_anything_to_draw_is_not_made_and_says_why(session, pumped, phantom_cohort, tmp_path):
     told = []
     session.told.connect(told.append)
     session.new_pool(tmp_path / "made", phantom_cohort / "images", None, None)

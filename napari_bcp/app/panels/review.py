@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_bcp.app.canvas import canvas_of
+from napari_bcp.app.canvas import canvas_of, enter
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
@@ -65,7 +65,7 @@ class ReviewPanel(QWidget):
         self._viewer = viewer
         self.layers = CaseLayers(session, viewer)
         self._planes = PlanesDock(self.layers, viewer, self)
-        canvas = canvas_of(viewer)
+        canvas = self._canvas = canvas_of(viewer)
         self.whole_keeper = None if canvas is None else WholeKeeper(canvas.native, self.layers.view)
         self._make_head()
         self._make_tools()
@@ -203,7 +203,7 @@ class ReviewPanel(QWidget):
         self._accept_next.clicked.connect(self._do_accept_next)
         self._accept.clicked.connect(self._do_accept)
         self._reject.clicked.connect(self._do_reject)
-        self._reopen.clicked.connect(self._do_reopen)
+        self._reopen.clicked.connect(lambda: self._session.reopen())
         self._next.clicked.connect(lambda: self._session.next_case())
 
     def _make_shortcuts(self) -> None:
@@ -284,8 +284,14 @@ class ReviewPanel(QWidget):
         self._empty = wrapped_label()
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setMargin(24)
+        self._here = button("Show it here", "Show the open case in this window instead", self._show_here)
+        nothing = QVBoxLayout()
+        nothing.addStretch()
+        nothing.addWidget(self._empty)
+        nothing.addWidget(self._here, 0, Qt.AlignmentFlag.AlignCenter)
+        nothing.addStretch()
         self._pages = QStackedWidget()
-        self._pages.addWidget(self._empty)
+        self._pages.addWidget(holding(nothing))
         self._pages.addWidget(holding(page))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -304,6 +310,7 @@ class ReviewPanel(QWidget):
         self._show_islands([])
         self.lists.show_advice([], self.layers.view.axis)
         self._pages.setCurrentIndex(0 if case is None else 1)
+        self._here.setVisible(elsewhere)
         self._empty.setText(
             "The open case is shown in another window."
             if elsewhere
@@ -538,8 +545,10 @@ class ReviewPanel(QWidget):
         else:
             self._session.reject()
 
-    def _do_reopen(self) -> None:
-        self._session.reopen()
+    def _show_here(self) -> None:
+        enter(self._canvas)
+        self.layers.show_here()
+        self._show_case()
 
 
 def _source_of(case: OpenCase) -> str:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QStyle, QStyleOptionSlider
 from review_hands import LEFT, LIVER, keyed
 from strokes import press, stroke
 
+from napari_bcp.app.canvas import canvas_of, guard
 from napari_bcp.app.edits import Edits
 from napari_bcp.app.panels.review import KEYS
 from napari_bcp.pool.drafts import Draft
@@ -486,6 +487,25 @@ def test_a_second_window_takes_the_case_over_and_the_first_says_so(shown, show, 
     assert len(viewer.layers) == 0
     assert second._name.text() == "case_bb"
     assert not panel._name.isVisible()
+
+
+def test_a_case_comes_back_to_the_first_window_also_when_the_second_is_gone(shown, show, session, qtbot):
+    viewer, panel = shown
+    other, second = show(session)
+    for one in (viewer, other):
+        guard(canvas_of(one))  # as the dock does
+    qtbot.mouseClick(panel._here, Qt.MouseButton.LeftButton)
+    assert len(other.layers) == 0
+    assert second._empty.text() == "The open case is shown in another window."
+    assert "labels" in viewer.layers
+    assert panel._name.isVisible()
+    qtbot.mouseClick(second._here, Qt.MouseButton.LeftButton)
+    second.close_down()
+    assert not panel._name.isVisible()
+    qtbot.mouseClick(panel._here, Qt.MouseButton.LeftButton)
+    session.open(HandMadeCase("case_bb"))
+    assert panel._name.text() == "case_bb"
+    assert "labels" in viewer.layers
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
