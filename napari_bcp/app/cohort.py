@@ -184,18 +184,18 @@ class Cohort:
     def change(
         self, names: Sequence[str], action: Literal["exclude", "include", "reset"], then: Callable[[], object]
     ) -> None:
-        """Do one of the pool's actions with each of these cases and, if that went well, what is to be done after it."""
+        """Do one of the pool's actions with each of these cases and, if all went well, what is to be done after it."""
         pool, names = self.pool, tuple(names)
         if pool is None:
             return
 
         def work() -> tuple[Records, BcpError | None]:
             problem = None
-            try:
-                for name in names:
+            for name in names:
+                try:
                     getattr(pool, action)(name)
-            except BcpError as error:
-                problem = error
+                except BcpError as error:  # the others may well be
+                    problem = problem or error
             return read_records(pool, names), problem
 
         def ended(found: tuple[Records, BcpError | None]) -> None:

@@ -71,7 +71,6 @@ class OpenCase:
     ) -> None:
         self._pool, self._grid = pool, grid
         self.case, self.classes = case, tuple(classes)
-        self._mask_version = case.mask_version
         self.scan = scan
         x, y, z = grid.spacing
         self.spacing_zyx = (z, y, x)
@@ -239,14 +238,11 @@ class OpenCase:
 
     # -- the case in the pool ---------------------------------------------------------------------------------
 
-    def take_record(self, case: Case) -> None:
-        """Take over what the pool has of the case now."""
+    def take_record(self, case: Case) -> bool:
+        """Take over what the pool has of the case now; return whether it has a newer mask than before."""
+        newer = (case.mask_version or 0) > (self.case.mask_version or 0)
         self.case = case
-
-    @property
-    def outdated(self) -> bool:
-        """Whether the pool has a newer mask of the case than was in force when it was read or judged."""
-        return (self.case.mask_version or 0) > (self._mask_version or 0)
+        return newer
 
     def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8], change: Change | None = None) -> bool:
         """Take over a newer map; its pseudo-label, too, if nobody has touched the labels. Returns whether it was.
@@ -273,7 +269,6 @@ class OpenCase:
         self.edits = edits
         self.source, self.restored = "mask", ""
         self.take_record(case)
-        self._mask_version = case.mask_version
         self._facts = self._facts_of(case, self.source)
 
     def mask(self) -> NDArray[np.uint8]:

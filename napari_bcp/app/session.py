@@ -435,8 +435,7 @@ class Session:
             if former.edits.dirty:  # painted while this case was read
                 self._leave_current(lambda: self._show(pool, case))
                 return
-        case.take_record(self._cohort.cases[case.name])
-        if case.outdated:  # a mask has come while it was read
+        if case.take_record(self._cohort.cases[case.name]):  # a mask has come while it was read
             self._load(case.name)
             return
         self._asked_for = ""
@@ -479,9 +478,9 @@ class Session:
     def _follow_cases(self, names: frozenset[str]) -> None:
         case = self.current
         if case is not None and (not names or case.name in names):
-            case.take_record(self._cohort.cases[case.name])
-            if case.outdated and not self.busy and not case.edits.dirty:
-                self._load(case.name)  # another mask has come
+            newer = case.take_record(self._cohort.cases[case.name])
+            if newer and not self.busy and not case.edits.dirty:
+                self._load(case.name)
                 return
         if case is not None and not self._asked_for:
             self._read_ahead()

@@ -284,7 +284,7 @@ def test_acting_is_offered_where_the_status_allows_it(panel, click):
     assert offered("case_1") == {"Open", "Predict now", "Exclude", "Back to unlabelled…"}
     assert offered("case_4") == {"Open", "Predict now", "Exclude", "Back to unlabelled…"}
     assert offered("case_6") == {"Open", "Include"}
-    assert offered("case_7") == {"Open"}
+    assert offered("case_7") == {"Open", "Include", "Back to unlabelled…"}, "once its scan was mended"
     assert offered("case_0", "case_6") == {"Predict now", "Exclude", "Include"}
 
 
@@ -309,12 +309,12 @@ def test_an_action_takes_those_of_the_selected_cases_that_it_can(session, panel,
     panel.table.setFocus()
     press(KEY.Key_A, CONTROL)
     press(KEY.Key_Insert)
-    assert session.done == [("include", "case_6")]
+    assert session.done == [("include", "case_6", "case_7")]
     press(KEY.Key_P, CONTROL)
-    assert [one[1] for one in session.done[1:]] == [f"case_{number}" for number in range(7)]
+    assert [one[1] for one in session.done[1:]] == [f"case_{number}" for number in range(8)]
     session.done.clear()
     press(KEY.Key_Delete)
-    assert session.done == [("exclude", *(f"case_{number}" for number in range(7)))]
+    assert session.done == [("exclude", *(f"case_{number}" for number in range(8)))]
 
 
 def test_delete_in_the_field_deletes_text(session, panel, click, press):
@@ -330,6 +330,13 @@ def test_back_to_unlabelled_asks_nothing_where_no_work_is_lost(session, panel, c
     press(KEY.Key_U, CONTROL)
     assert not panel._question.isVisible()
     assert session.done == [("reset", "case_1", "case_2")]
+
+
+def test_back_to_unlabelled_asks_before_an_unusable_case_loses_what_it_had(session, panel, click, press):
+    click("case_7")
+    press(KEY.Key_U, CONTROL)
+    assert session.done == []
+    assert panel._question._text.text() == "Masks that 1 unusable case had will be put aside, drafts will be gone."
 
 
 def test_back_to_unlabelled_asks_before_it_takes_drafts_and_masks(session, panel, click, press, qtbot):

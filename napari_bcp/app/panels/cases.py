@@ -381,7 +381,7 @@ def _allows(action: Action, statuses: Iterable[Status], but: str = "") -> bool:
 def _what_is_lost(cases: Sequence[Case]) -> str:
     """Return which work a reset of these cases takes away, in a sentence for each kind of it, or an empty text."""
     statuses = Counter(case.status for case in cases)
-    drafts, masks = statuses["draft"], statuses["accepted"]
+    drafts, masks, unusable = statuses["draft"], statuses["accepted"], statuses["unusable"]
     which = f" of {cases[0].name}" if len(cases) == 1 else ""
     sentences = []
     if drafts:
@@ -389,4 +389,6 @@ def _what_is_lost(cases: Sequence[Case]) -> str:
     if masks:
         stay = "stay" if masks > 1 else "stays"
         sentences.append(f"{counted(masks, 'accepted mask')}{which} will be put aside and {stay} in the pool's folder.")
+    if unusable:
+        sentences.append(f"Masks that {counted(unusable, 'unusable case')} had will be put aside, drafts will be gone.")
     return " ".join(sentences)
