@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_bcp.engine.plan import Plan
 
 
-_AT_ONCE = 64  # unlabelled cases
+_PART = 64  # unlabelled cases
 _AGAIN = 4
 
 
@@ -35,12 +35,13 @@ _AGAIN = 4
 class Deck:
     """Names dealt in shuffled passes; what joins or leaves does so at once.
 
-    A pass over very many names deals a part of them several times before it goes on to the next part, so that what
-    is made for a case serves more than once.
+    part : where given, a pass over more than twice as many names deals so many of them several times before it goes on
+        to the next ones, so that what is made for a case serves more than once
     """
 
     names: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    part: int | None = None
 
     def update(self, names: list[str]) -> None:
         """Take over a new list: newcomers are dealt first."""
@@ -53,8 +54,8 @@ class Deck:
         """Return the next name; raises IndexError when there is none at all."""
         if not self.left:
             self.left = [self.names[i] for i in rng.permutation(len(self.names))]
-            if len(self.left) > 2 * _AT_ONCE:
-                parts = [self.left[i : i + _AT_ONCE] for i in range(0, len(self.left), _AT_ONCE)]
+            if self.part is not None and len(self.left) > 2 * self.part:
+                parts = [self.left[i : i + self.part] for i in range(0, len(self.left), self.part)]
                 self.left = [part[i] for part in parts for _ in range(_AGAIN) for i in rng.permutation(len(part))]
         return self.left.pop()
 
@@ -72,7 +73,7 @@ class Sampler:
     ) -> None:
         self.plan, self.config, self.rng = plan, config, rng
         self.mode: augment.Augmentation = "strong" if config.augment == "auto" else config.augment
-        self.labelled, self.unlabelled = Deck(), Deck()
+        self.labelled, self.unlabelled = Deck(), Deck(part=_PART if config.pseudo == "case" else None)
         self._files: dict[str, CaseFiles] = {}
         self._fetch = fetch
         self.failed: CaseFiles | None = None  # the case whose fetching raised
@@ -89,8 +90,8 @@ class Sampler:
 
     def restore(self, content: dict[str, list[str]]) -> None:
         """Go on from where another one was; `set_cases` then says what has changed since."""
-        self.labelled = Deck(list(content["labelled"]), list(content["labelled_left"]))
-        self.unlabelled = Deck(list(content["unlabelled"]), list(content["unlabelled_left"]))
+        self.labelled.names, self.labelled.left = list(content["labelled"]), list(content["labelled_left"])
+        self.unlabelled.names, self.unlabelled.left = list(content["unlabelled"]), list(content["unlabelled_left"])
 
     def set_cases(self, labelled: list[CaseFiles], unlabelled: list[CaseFiles]) -> None:
         """Say which cases there are now; files may have changed."""
