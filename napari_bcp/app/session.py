@@ -137,8 +137,7 @@ class Session:
         if case is None:
             return ""
         case.edits.settle()
-        if case.edits.dirty:
-            case.edits.save()
+        case.edits.save()
         return f"{case.name} has edits that are not saved. {case.edits.problem}" if case.edits.dirty else ""
 
     def close(self) -> None:
@@ -454,8 +453,13 @@ class Session:
         self._in_hand.take(case)
         if former is not None and former is not case:
             name = former.name
+
+            def compacted(_: None) -> None:
+                self._compacting.remove(name)
+                self._read_ahead()  # it may be that very case
+
             self._compacting.append(name)
-            self._background.run("save", former.edits.compact, lambda _: self._compacting.remove(name))
+            self._background.run("save", former.edits.compact, compacted)
         self._coach.visible = case.name if case is not None and case.editable else None
         self._coach.attend()
         self.case_opened.emit()
@@ -477,12 +481,12 @@ class Session:
 
     def _follow_cases(self, names: frozenset[str]) -> None:
         case = self.current
-        if case is not None and (not names or case.name in names):
-            newer = case.take_record(self._cohort.cases[case.name])
-            if newer and not self.busy and not case.edits.dirty:
-                self._load(case.name)
-                return
-        if case is not None and not self._asked_for:
+        if case is None:
+            return
+        newer = (not names or case.name in names) and case.take_record(self._cohort.cases[case.name])
+        if newer and not self.busy and not case.edits.dirty:
+            self._load(case.name)
+        elif not self._asked_for:
             self._read_ahead()
 
     def _take_map(self, name: str) -> None:

@@ -160,6 +160,14 @@ def test_the_next_case_is_read_ahead_and_so_shown_at_once(quiet, pumped, opened)
     assert not loading
 
 
+def test_the_case_that_was_just_left_is_read_ahead_when_it_is_the_next_one(quiet, pumped, opened):
+    session, _ = quiet
+    first, second = (one.name for one in session.proposals[:2])
+    opened(first)
+    opened(second)
+    pumped(session, lambda: session._ahead.name == first)
+
+
 def test_a_case_that_was_read_ahead_and_changed_since_is_read_again(quiet, pumped, opened, truth, phantom_pool):
     session, trainer = quiet
     here = session.proposals[0].name
