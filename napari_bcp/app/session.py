@@ -384,7 +384,7 @@ class Session:
         """Make a draft of the accepted mask that is on screen."""
         case = self.current
         if case is not None and case.case.status == "accepted" and not self.busy:
-            self._in_hand.judge("reopening", case, lambda case, pool: pool.reopen(case.name), _ignore)
+            self._in_hand.judge("reopening", case, lambda case, pool: pool.reopen(case.name), lambda _: None)
 
     def _here(self) -> str:
         return "" if self.current is None else self.current.name
@@ -513,7 +513,7 @@ class Session:
                 self.map_changed.emit(name)
 
         # A map that has been replaced meanwhile cannot be read any more; the next one is on its way.
-        self._background.run("read", read, show, _ignore)
+        self._background.run("read", read, show, lambda _: None)
 
     # -- many cases -------------------------------------------------------------------------------------------
 
@@ -594,8 +594,4 @@ def _begin_draft(pool: Pool, name: str) -> Records:
 
 
 def _nothing() -> None:
-    return None
-
-
-def _ignore(_: object) -> None:
     return None
