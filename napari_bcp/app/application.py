@@ -51,21 +51,22 @@ class SessionKeeper(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See a window close; whether it really does is known only after its own handling, which may ask."""
-        if event.type() == QEvent.Type.Close and watched in self._windows:
+        if event.type() == QEvent.Type.Close and isinstance(watched, QWidget) and watched in self._windows:
             if not self._may_close(watched):
                 event.ignore()
                 return True
             QTimer.singleShot(0, self._look)
         return False
 
-    def _may_close(self, window: QObject) -> bool:
+    def _may_close(self, window: QWidget) -> bool:
         """Save what is not saved yet; where that cannot be done, ask before the last window takes it along."""
         if any(_is_open(other) for other in self._windows if other is not window):
             return True
         lost = self.session.save_now()
         if not lost:
             return True
-        box = QMessageBox(QMessageBox.Icon.Warning, "Not saved", f"{lost}\n\nClosing the window now loses them.")
+        text = f"{lost}\n\nClosing the window now loses them."
+        box = QMessageBox(QMessageBox.Icon.Warning, "Not saved", text, parent=window)  # in the window's own look
         stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
         leave = box.addButton("Close and lose them", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(stay)
