@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
 
     from napari_bcp.config import TrainConfig
     from napari_bcp.engine.cache import CaseFiles
+    from napari_bcp.engine.sources import CaseSource
     from napari_bcp.events import Event
     from napari_bcp.pool import Pool
 
 REPORT: Final = "report.json"
 MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+_FACTS: Final = "facts.json"
 
 
 @dataclass(frozen=True)
@@ -108,23 +111,24 @@ def ablate(
         raise SettingError("One seed is the least.")
     stop = stop or _never
     judged = _judged(pool, truth)
-    source = PoolSource(pool)
+    truths = {name: _digest(path) for name, path in judged.items()}
+    source = _AsItWas(PoolSource(pool))
     budget = {"minutes": 2.0 if minutes is None and steps is None else minutes, "steps": steps}
-    trainings = _trainings(pool, source, judged, vary, only, preset, budget, seeds, settings or {})
+    trainings = _trainings(pool, source, vary, only, preset, budget, seeds, settings or {})
     place, started, did = pick_device(device), time.monotonic(), 0
-    todo = [one for one in trainings if not (one.folder / REPORT).exists()]
+    todo = [one for one in trainings if _facts(one, truths) is None]
     for done, one in enumerate(trainings):
         if one not in todo:
             continue
         left = (time.monotonic() - started) / did * (len(todo) - did) if did else None
         yield Progress(task=f"{vary}", done=done, total=len(trainings), case=one.variant.name, eta_s=left)
         finished = yield from _train_one(one, pool, source, budget, place, stop)
-        if not finished or stop() or not (yield from _judge(one, pool, judged, device, stop)):
+        if not finished or stop() or not (yield from _judge(one, pool, judged, truths, device, stop)):
             yield Finished(reason="stopped", elapsed_s=time.monotonic() - started)
             return
         did += 1
-        _write(pool, vary, trainings)
-    paths = _write(pool, vary, trainings)
+        _write(pool, vary, trainings, truths)
+    paths = _write(pool, vary, trainings, truths)
     yield Progress(task=f"{vary}", done=len(trainings), total=len(trainings))
     yield Note(text=f"Table and picture: {', '.join(str(path) for path in paths)}")
     yield Finished(reason="done", elapsed_s=time.monotonic() - started)
@@ -153,8 +157,7 @@ def _judged(pool: Pool, truth: Path) -> dict[str, Path]:
 
 def _trainings(
     pool: Pool,
-    source: PoolSource,
-    judged: Mapping[str, Path],
+    source: CaseSource,
     vary: str,
     only: Sequence[str],
     preset: str,
@@ -167,9 +170,8 @@ def _trainings(
         raise PoolError(f"The pool {pool.root} has no accepted mask to train on; accept some first.")
     facts = {
         "format": _FORMAT,
-        "labelled": [[case.name, str(case.mask)] for case in labelled],
+        "labelled": [[case.name, os.path.relpath(case.mask or "", pool.root)] for case in labelled],
         "unlabelled": [case.name for case in source.unlabelled()],
-        "judged": {name: str(path.resolve()) for name, path in judged.items()},
         **budget,
     }
     found = []
@@ -185,9 +187,9 @@ def _trainings(
 
 
 def _train_one(
-    one: _Training, pool: Pool, source: PoolSource, budget: Mapping[str, Any], device: Any, stop: Callable[[], bool]
+    one: _Training, pool: Pool, source: CaseSource, budget: Mapping[str, Any], device: Any, stop: Callable[[], bool]
 ) -> Generator[Event, None, bool]:
-    """Train until the budget is used up; returns whether it is."""
+    """Train until the budget is used up; returns whether it is. Raises PoolError when a case is away meanwhile."""
     one.folder.mkdir(parents=True, exist_ok=True)
     plan, resume, steps, seconds = None, False, budget["steps"], 60 * (budget["minutes"] or 0)
     try:
@@ -213,6 +215,11 @@ def _train_one(
                 reason = event.reason
             elif isinstance(event, Note):
                 yield event.model_copy(update={"text": f"'{one.variant.name}' · {event.text}"})
+            elif isinstance(event, CaseUnusable) and not event.lasting:  # other variants would train with it
+                raise PoolError(
+                    f"'{one.variant.name}' cannot be compared without the case '{event.case}': {event.reason} "
+                    "Then call it again: what is done stays."
+                )
             else:
                 yield event
     finally:
@@ -221,7 +228,12 @@ def _train_one(
 
 
 def _judge(
-    one: _Training, pool: Pool, judged: Mapping[str, Path], device: str, stop: Callable[[], bool]
+    one: _Training,
+    pool: Pool,
+    judged: Mapping[str, Path],
+    truths: Mapping[str, str],
+    device: str,
+    stop: Callable[[], bool],
 ) -> Generator[Event, None, bool]:
     """Segment the judged cases and write the report; returns False when stopped.
 
@@ -251,14 +263,33 @@ def _judge(
         )
         return True
     content = checkpoint.load_newest(one.folder)
-    write_text(one.folder / "facts.json", json.dumps({"step": content["step"], "elapsed_s": content["elapsed"]}))
+    facts = {"step": content["step"], "elapsed_s": content["elapsed"], "truths": truths}
+    (one.folder / _FACTS).unlink(missing_ok=True)
     report.to_json(one.folder / REPORT)
+    write_text(one.folder / _FACTS, json.dumps(facts))  # it vouches for the report, and so comes last
     return True
 
 
-def _write(pool: Pool, vary: str, trainings: Sequence[_Training]) -> tuple[Path, Path, Path]:
+def _facts(one: _Training, truths: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what is known of a training that was judged against these very masks, None of any other."""
+    try:
+        facts: dict[str, Any] = json.loads((one.folder / _FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if facts.get("truths") == truths else None
+
+
+def _digest(path: Path) -> str:
+    """Return a word that changes with the content of a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""  # judging says what is the matter with it
+
+
+def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mapping[str, str]) -> tuple[Path, Path, Path]:
     """Write the table, as CSV and Markdown, and the picture of what is done."""
-    lines = _lines(trainings)
+    lines = _lines(trainings, truths)
     folder = pool.root / "ablations"
     paths = folder / f"{vary}.csv", folder / f"{vary}.md", folder / f"{vary}.png"
     rows = [_texts(line) for line in lines]
@@ -274,14 +305,13 @@ def _write(pool: Pool, vary: str, trainings: Sequence[_Training]) -> tuple[Path,
     return paths
 
 
-def _lines(trainings: Sequence[_Training]) -> list[Line]:
+def _lines(trainings: Sequence[_Training], truths: Mapping[str, str]) -> list[Line]:
     found: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {}
     for one in trainings:
-        try:
-            report = json.loads((one.folder / REPORT).read_text(encoding="utf-8"))
-            facts = json.loads((one.folder / "facts.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        facts = _facts(one, truths)
+        if facts is None:
             continue  # not done yet
+        report = json.loads((one.folder / REPORT).read_text(encoding="utf-8"))
         found.setdefault(one.variant.name, []).append((one.folder.name, report, facts))
     return [_line(name, several) for name, several in found.items()]
 
@@ -344,11 +374,32 @@ def _text(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-class _LabelledOnly:
-    """A source without the scans that have no mask."""
+class _AsItWas:
+    """The cases at the beginning: a mask accepted meanwhile would reach the later variants only."""
 
-    def __init__(self, source: PoolSource) -> None:
-        self.revision, self.labelled, self.grids = source.revision, source.labelled, source.grids
+    def __init__(self, source: CaseSource) -> None:
+        self._labelled, self._unlabelled = source.labelled(), source.unlabelled()
+        self._grids = source.grids()
+
+    def revision(self) -> int:
+        """Return a number that never changes."""
+        return 0
+
+    def labelled(self) -> list[CaseFiles]:
+        """Return the cases with a mask."""
+        return self._labelled
+
+    def unlabelled(self) -> list[CaseFiles]:
+        """Return the other cases."""
+        return self._unlabelled
+
+    def grids(self) -> Sequence[tuple[Sequence[float], Sequence[float]]]:
+        """Return shape and spacing of all of them."""
+        return self._grids
+
+
+class _LabelledOnly(_AsItWas):
+    """A source without the scans that have no mask."""
 
     def unlabelled(self) -> list[CaseFiles]:
         """Return nothing."""

@@ -2,15 +2,20 @@
 
 import csv
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import napari_bcp
 from napari_bcp.config import PRESETS, make_config
 from napari_bcp.engine import checkpoint
-from napari_bcp.errors import MaskError, SettingError
+from napari_bcp.errors import MaskError, PoolError, SettingError
 from napari_bcp.evidence.ablation import ablate, table
 from napari_bcp.evidence.variations import VARIATIONS, variants_of
+from napari_bcp.scans import read_grid, write_mask
 
 from tiny import QUICK  # isort: skip
 
@@ -134,6 +139,59 @@ def test_a_mask_that_cannot_be_read_is_told_and_the_rest_goes_on(sweep, pool, co
     assert [event.case for event in events if event.kind == "unusable"] == [broken.name.removesuffix(".nii.gz")]
     assert events[-1].reason == "done"
     assert table(pool, "beta")[0]["Dice"] != "–"
+
+
+def test_a_corrected_truth_is_judged_again_without_training_again(sweep, pool, cohort, tmp_path):
+    truth = tmp_path / "truth"
+    shutil.copytree(cohort / "truth", truth)
+    sweep(only=("2/3",), truth=truth)
+    [before] = [(run, json.loads((run / "report.json").read_text())) for run in runs(pool)]
+    free = next(case.name for case in pool.cases("unlabelled"))
+    grid = read_grid(pool.case(free).path)
+    write_mask(truth / f"{free}.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+    again = sweep(only=("2/3",), truth=truth)
+    assert trainings(again) == 0
+    [after] = [(run, json.loads((run / "report.json").read_text())) for run in runs(pool)]
+    assert after[0] == before[0]
+    changed = {line["case"] for line, old in zip(after[1]["cases"], before[1]["cases"], strict=True) if line != old}
+    assert changed == {free}
+    assert len(table(pool, "beta")) == 1
+
+
+def test_a_pool_that_was_moved_trains_nothing_again(sweep, pool, cohort, tmp_path):
+    sweep(only=("2/3",))
+    shutil.copytree(pool.root, tmp_path / "moved")
+    with napari_bcp.open_pool(tmp_path / "moved") as moved:
+        events = list(ablate(moved, cohort / "truth", "beta", only=("2/3",), steps=3, settings=QUICK, device="cpu"))
+    assert trainings(events) == 0
+    assert events[-1].reason == "done"
+
+
+def test_a_scan_that_is_away_ends_the_sweep_in_a_sentence_and_its_return_goes_on(sweep, pool, cohort, tmp_path):
+    scans = tmp_path / "scans"
+    shutil.copytree(cohort / "images", scans)
+    with napari_bcp.new_pool(tmp_path / "other", scans, cohort / "labels", cohort / "classes.json") as other:
+        labelled = next(case for case in other.cases("accepted"))
+        labelled.path.rename(tmp_path / "away.nii.gz")
+        go = partial(ablate, other, cohort / "truth", "beta", only=("2/3",), steps=3, settings=QUICK, device="cpu")
+        with pytest.raises(PoolError, match=labelled.name):
+            list(go())
+        assert table(other, "beta") == []
+        (tmp_path / "away.nii.gz").rename(labelled.path)
+        assert list(go())[-1].reason == "done"
+        assert len(table(other, "beta")) == 1
+
+
+def test_a_mask_accepted_in_the_middle_of_a_sweep_changes_none_of_its_trainings(sweep, pool, cohort):
+    free = next(case.name for case in pool.cases("unlabelled"))
+    events = ablate(pool, cohort / "truth", "beta", only=("1/2", "2/3"), steps=3, settings=QUICK, device="cpu")
+    counts = []
+    for event in events:
+        if event.kind == "planned":
+            counts.append((event.labelled, event.unlabelled))
+            pool.accept(free, cohort / "truth" / f"{free}.nii.gz")
+    assert counts[0] == counts[1]
+    assert len(counts) == 2
 
 
 @pytest.mark.parametrize(
