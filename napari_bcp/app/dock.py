@@ -23,7 +23,7 @@ from superqt import QElidingLabel
 
 from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
-from napari_bcp.app.canvas import canvas_of, guard, uncover_brush
+from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.export_dialog import ExportDialog
 from napari_bcp.app.key_list import KeyList
 from napari_bcp.app.listen import listen
@@ -33,6 +33,7 @@ from napari_bcp.app.panels.review import ReviewPanel
 from napari_bcp.app.panels.train import TrainPanel
 from napari_bcp.app.parts import MessageLine, Note, button, wrapped_label
 from napari_bcp.app.pool_dialog import PoolDialog
+from napari_bcp.app.sides import Sides
 from napari_bcp.app.theme import colours_of
 from napari_bcp.app.wording import duration, pool_summary, training_line
 
@@ -88,6 +89,7 @@ class BcpWidget(QWidget):
         self.cases = CasesPanel(session)
         self.train = TrainPanel(session)
         self.review = ReviewPanel(session, napari_viewer)
+        self.sides = None if canvas is None else Sides(itself(napari_viewer), canvas.native)
         self.report = ReportPanel(session)
         self._review_message = MessageLine()
         self.tabs = QTabWidget()
@@ -107,6 +109,7 @@ class BcpWidget(QWidget):
         listen(self, session.case_loading, self._make_sliders)
         listen(self, session.case_opened, self._show_opened)
         listen(self, session.told, self._tell)
+        listen(self, self.review.layers.changed, self._show_sides)
         napari_viewer.events.theme.connect(self._follow_theme)
         self._follow_theme()
         self._show_pool()
@@ -225,6 +228,8 @@ class BcpWidget(QWidget):
         self._viewer.events.theme.disconnect(self._follow_theme)
         self._search_all()
         self.review.close_down()
+        if self.sides is not None:
+            self.sides.close_down()
 
     # -- showing ----------------------------------------------------------------------------------------------
 
@@ -287,6 +292,10 @@ class BcpWidget(QWidget):
         self._opened = name
         if self._session.current is not None and self.tabs.currentIndex() == _TABS.index("cases"):
             self.tabs.setCurrentIndex(_TABS.index("review"))
+
+    def _show_sides(self) -> None:
+        if self.sides is not None:
+            self.sides.show("scan" in self.review.layers.own)
 
     def _show_train(self) -> None:
         self.tabs.setCurrentIndex(_TABS.index("train"))

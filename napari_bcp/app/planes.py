@@ -18,6 +18,7 @@ from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.layer_options import keep_in_place
 from napari_bcp.app.listen import listen
+from napari_bcp.app.sides import Sides
 from napari_bcp.app.view import PLANES, View, camera_of
 from napari_bcp.app.whole import WholeKeeper
 
@@ -52,6 +53,7 @@ class _Plane(QWidget):
         uncover_brush(self.model)
         self._whole_keeper = WholeKeeper(self._canvas.canvas.native, self.view)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)
+        self.sides = Sides(self.model, self._canvas.canvas.native)
         self.title = QLabel()
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         column = QVBoxLayout(self)
@@ -89,6 +91,7 @@ class _Plane(QWidget):
                 self.model.layers.insert(len(below), self._copies[role][1])
             if self.labels is not None:
                 self.model.layers.selection.active = self.labels
+        self.sides.show("scan" in own)
         return not missing
 
     def refresh_labels(self) -> None:
@@ -100,6 +103,7 @@ class _Plane(QWidget):
         """Let go of the layers and the canvas."""
         self._whole_keeper.close_down()
         self.crosshair.close_down()
+        self.sides.close_down()
         self._copies.clear()
         self.model.layers.clear()
         self._canvas.close()
