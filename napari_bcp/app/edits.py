@@ -44,11 +44,12 @@ class Change:
     record: Record | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Preview:
     operation: str
     box: Box
     before: NDArray[np.uint8]  # what was in the box
+    name: str = ""  # of the edit that it would make
 
 
 class Edits:
@@ -224,10 +225,14 @@ class Edits:
         self.settle()
         return self.take(self.prepare(operation, lambda _: new_labels))
 
-    def preview(self, operation: str, new_labels: NDArray[np.uint8], box: Box | None = None) -> Box | None:
+    def preview(
+        self, operation: str, new_labels: NDArray[np.uint8], box: Box | None = None, name: str | None = None
+    ) -> Box | None:
         """Show `new_labels` for now; `settle`, or the next edit of any kind, makes one edit of what was shown last.
 
+        operation : what goes on; another one, or another box, is another edit
         box : the part of the array that they are for; all of it without
+        name : of the edit that would be made of this; that of the operation without
 
         Returns the box that changed on the screen. Raises as `prepare`.
         """
@@ -238,6 +243,7 @@ class Edits:
             if self._preview is None or (self._preview.operation, self._preview.box) != (operation, box):
                 self.settle()
                 self._preview = _Preview(operation, box, shown.copy())
+            self._preview.name = name or operation
             moved = bounding_box(shown != new_labels)
             if moved is None:
                 return None
@@ -265,7 +271,7 @@ class Edits:
             if self._preview is None:
                 return None
             preview, self._preview = self._preview, None
-            name = operation or preview.operation
+            name = operation or preview.name
             found = difference(name, preview.before, self.array[preview.box]) if known is None else known
             record = _within_whole(found, [part.start for part in preview.box])
             if record is not None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 EDITABLE: Final = ("unlabelled", "predicted", "draft")
 """Statuses in which labels may be edited."""
 
+HALF: Final = 128  # the level of a border that nobody has moved
 _MOST_BYTES: Final = 1_500_000_000  # of a whole map in memory; larger ones have no list of islands and slices
 
 
@@ -85,7 +86,6 @@ class OpenCase:
         self.centre = _centre(labels)
         self._facts = self._facts_of(case, source) if draft is None else draft.facts
         self._probable: tuple[MapFile, int, NDArray[np.uint8]] | None = None  # of the class that was asked for last
-        self._borders: dict[str, tuple[int, int]] = {}  # of moved borders, by name of edit: class, level
 
     @property
     def name(self) -> str:
@@ -208,33 +208,22 @@ class OpenCase:
         What was drawn by hand stays, and so do parts of the map that the class has nothing of.
         """
         expected = self.proposal
-        for one, level in self._levels().items():
+        for one, level in borders_in(self.edits.operations, self.classes).items():
             map_of_one = self.probability(one)
             expected = attached(expected, threshold(expected, map_of_one, one, level), one)
         return MovingBorder(self.edits.settled, expected, self.proposal, self.probability(value), value)
 
     def border_name(self, value: int, level: int) -> str:
         """Return the name of the edit that moves the border of a class to `level` (0 to 255)."""
-        name = next((one.name for one in self.classes if one.value == value), f"class {value}")
-        return f"border of {name} at {round(level / 2.55)} %"
+        return border_name(self.classes, value, level)
+
+    def border_at(self, value: int) -> int:
+        """Return the level (0 to 255) at which the border of a class is now: half, until it is moved."""
+        return borders_in(self.edits.operations, self.classes).get(value, HALF)
 
     def settle_border(self, value: int, level: int, edit: Record | None) -> None:
         """Make `edit`, which is previewed, one edit."""
-        operation = self.border_name(value, level)
-        self._borders[operation] = (value, level)
-        self.edits.settle(operation, edit)
-
-    def _levels(self) -> dict[int, int]:
-        """Return where the border of each class is now, in the order in which they were moved; undo moves them back."""
-        levels: dict[int, int] = {}
-        for operation in self.edits.operations:
-            if operation == "revert":
-                levels.clear()
-            elif operation in self._borders:
-                value, level = self._borders[operation]
-                levels.pop(value, None)
-                levels[value] = level
-        return levels
+        self.edits.settle(self.border_name(value, level), edit)
 
     # -- the case in the pool ---------------------------------------------------------------------------------
 
@@ -304,6 +293,27 @@ class OpenCase:
         path = self._pool.draft_file(self.name)
         path.parent.mkdir(exist_ok=True)
         return Draft.create(path, self.edits.base, self._facts)
+
+
+def border_name(classes: Sequence[ClassSpec], value: int, level: int) -> str:
+    """Return the name of the edit that moves the border of a class to `level` (0 to 255)."""
+    name = next((one.name for one in classes if one.value == value), f"class {value}")
+    return f"border of {name} at {round(level / 2.55)} %"
+
+
+def borders_in(operations: Sequence[str], classes: Sequence[ClassSpec]) -> dict[int, int]:
+    """Return the level of each border that these edits have moved, by class, in the order in which they were moved."""
+    levels: dict[int, int] = {}
+    starts = {one.value: border_name(classes, one.value, 0).removesuffix("0 %") for one in classes}
+    for operation in operations:
+        if operation == "revert":
+            levels.clear()
+        for value, start in starts.items():
+            percent = operation.removeprefix(start).removesuffix(" %")
+            if operation.startswith(start) and percent.isdecimal():
+                levels.pop(value, None)
+                levels[value] = round(int(percent) * 2.55)
+    return levels
 
 
 def load_case(pool: Pool, name: str) -> OpenCase:

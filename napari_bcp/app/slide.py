@@ -82,7 +82,7 @@ class BorderSlide:
                 self._known = (case, version, border)
                 if not case.editable or case.edits.version != version:
                     return  # a stroke or an undo came between
-                case.edits.preview("move border", labels, box)
+                case.edits.preview("move border", labels, box, case.border_name(wish.value, wish.level))
                 if wish.final:
                     case.settle_border(wish.value, wish.level, edit)
 

@@ -7,6 +7,7 @@ from psygnal import Signal
 from scipy.ndimage import gaussian_filter
 
 from napari_bcp.app.edits import Edits
+from napari_bcp.app.opened import border_name, borders_in
 from napari_bcp.review.changes import differences
 from napari_bcp.review.cleanup import fill_holes, keep_largest, smooth, threshold
 from napari_bcp.review.interpolate import interpolate_between, painted_slices
@@ -83,9 +84,13 @@ class HandMadeCase:
 
     def set_threshold(self, value, level, final):
         self.thresholds.append((value, level, final))
-        self.edits.preview("move border", threshold(self.edits.settled, self.probability(value), value, level))
+        labels = threshold(self.edits.settled, self.probability(value), value, level)
+        self.edits.preview("move border", labels, name=border_name(self.classes, value, level))
         if final:
             self.edits.settle()
+
+    def border_at(self, value):
+        return borders_in(self.edits.operations, self.classes).get(value, 128)
 
     # what `edit_current` may be asked for: new labels, nothing else is touched
 

@@ -92,6 +92,18 @@ def test_moving_the_border_outwards_takes_in_the_rim_and_leaves_islands_alone(po
     np.testing.assert_array_equal(case.labels, case.proposal)
 
 
+def test_a_restored_draft_knows_where_its_borders_are(pool):
+    case = with_map(pool, soft_ball())
+    assert case.border_at(1) == 128
+    slide(case, 90, final=True)
+    assert case.border_at(1) == round(2.55 * 35)
+    case.edits.save()
+    again = load_case(pool, case.name)
+    assert again.border_at(1) == round(2.55 * 35)
+    again.edits.undo()
+    assert again.border_at(1) == 128
+
+
 def test_a_border_that_was_taken_back_can_be_moved_again(pool):
     case = with_map(pool, soft_ball())
     slide(case, 90, final=True)

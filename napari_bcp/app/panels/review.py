@@ -25,6 +25,7 @@ from superqt import QElidingLabel
 from napari_bcp.app.canvas import canvas_of, enter
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
+from napari_bcp.app.opened import HALF
 from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
 from napari_bcp.app.panels.review_lists import ReviewLists
 from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, holding, line_across, row_of, swatch
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from napari_bcp.review.islands import Island
 
 _OVERLAYS: Final = ("Map", "Uncertainty", "Nothing")
-_USUAL_PERCENT: Final = 50
 _LISTS_MS: Final = 1500  # after the last edit: reading the whole volume at each stroke would be felt
 _SAVED_EVERY_MS: Final = 1000
 
@@ -56,7 +56,6 @@ class ReviewPanel(QWidget):
         self._session = session
         self._colours: Colours | None = None
         self._case: OpenCase | None = None
-        self._percents: dict[int, int] = {}  # where the border of each class was put in this case
         self._listed_axis = 0  # of the slices worth a look
         self._elsewhere = False  # whether another window shows the case
         self._slid_at = 0  # version of the labels that the border moves in
@@ -303,8 +302,7 @@ class ReviewPanel(QWidget):
         """Show another case, or that there is none."""
         elsewhere = self._elsewhere = self.layers.closed and self._session.current is not None
         case = self._case = None if elsewhere else self._session.current
-        self._percents.clear()
-        self._border.show_value(_USUAL_PERCENT)
+        self._show_border()
         self._question.hide()
         self._saved_at = None
         self._show_islands([])
@@ -402,7 +400,7 @@ class ReviewPanel(QWidget):
         if place != self._classes.currentIndex():
             self._border.finish()
             self._classes.setCurrentIndex(place)
-            self._border.show_value(self._percents.get(layers.chosen, _USUAL_PERCENT))
+            self._show_border()
         self._overlay.show_choice(layers.overlay.capitalize())
         self._brush.show_choice(layers.brush.capitalize())
         self._look.show_choice("Area" if layers.filled else "Outline")
@@ -413,6 +411,10 @@ class ReviewPanel(QWidget):
         self._plane.show_choice(layers.view.plane)
         if layers.view.axis != self._listed_axis:
             self._lists_timer.start(0)
+
+    def _show_border(self) -> None:
+        level = HALF if self._case is None else self._case.border_at(self.layers.chosen)
+        self._border.show_value(round(level / 2.55))
 
     def _show_saved(self) -> None:
         """Say whether the edits are on the disk."""
@@ -449,9 +451,11 @@ class ReviewPanel(QWidget):
 
     def _follow_edit(self) -> None:
         self._show_possible()
-        sliding = self._border.moving and not self._session.border_moving
-        if sliding and self._case is not None and self._case.edits.version != self._slid_at:
+        still = not self._session.border_moving
+        if self._border.moving and still and self._case is not None and self._case.edits.version != self._slid_at:
             self._border.drop()  # a stroke or an undo has made an edit of the slide, or taken it back
+        if still and not self._border.moving:
+            self._show_border()
         self._lists_timer.start(0 if self._restoring else _LISTS_MS)
         self._restoring = False
 
@@ -492,7 +496,6 @@ class ReviewPanel(QWidget):
     def _set_border(self, percent: int, final: bool) -> None:
         value = self._classes.currentData()  # while another class is being chosen, the slide is still of this one
         if value and self._can_edit() and self._case is not None and self._case.map is not None:
-            self._percents[value] = percent
             self._slid_at = self._case.edits.version
             self._session.move_border(value, round(percent * 2.55), final)
 

@@ -305,11 +305,15 @@ def test_the_border_is_previewed_while_the_slider_moves_and_is_one_step(alone, s
     assert case.edits.operations == (), "a preview is no edit"
     QTest.mouseRelease(slider, LEFT, pos=place)
     assert case.thresholds[-1] == (LIVER, round(2.55 * slider.value()), True)
-    assert case.edits.operations == ("move border",)
+    level = slider.value()
+    assert case.edits.operations == (f"border of liver at {level} %",)
     assert (case.labels[before == LIVER] == LIVER).all(), "a lower border takes more in"
     click(panel._undo)
     np.testing.assert_array_equal(case.labels, before)
     assert not case.edits.can_undo
+    assert panel._border.value() == 50, "the slider goes back with the border"
+    click(panel._redo)
+    assert panel._border.value() == level
 
 
 def test_keys_on_the_border_are_one_step_once_they_rest(panel, session, qtbot):
@@ -317,7 +321,7 @@ def test_keys_on_the_border_are_one_step_once_they_rest(panel, session, qtbot):
     for _ in range(5):
         qtbot.keyClick(panel._border.slider, Qt.Key.Key_Left)
     assert panel._border.value() == 45
-    qtbot.waitUntil(lambda: session.current.edits.operations == ("move border",), timeout=10_000)
+    qtbot.waitUntil(lambda: session.current.edits.operations == ("border of liver at 45 %",), timeout=10_000)
 
 
 def test_another_class_ends_the_slide_of_the_former_and_each_has_its_own_border(shown, session, qtbot):
@@ -342,7 +346,8 @@ def test_undo_during_a_slide_takes_the_slide_back_for_good(shown, session, qtbot
     press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(case.labels, before)
     assert not panel._border.moving, "else it would come back half a second later"
-    assert case.edits.undone == ("move border",)
+    assert panel._border.value() == 50
+    assert case.edits.undone == ("border of liver at 40 %",)
 
 
 def test_a_stroke_during_a_slide_comes_after_it_and_both_are_undone_one_by_one(alone, session, qtbot):
@@ -353,7 +358,7 @@ def test_a_stroke_during_a_slide_comes_after_it_and_both_are_undone_one_by_one(a
     qtbot.waitUntil(lambda: (case.labels != before).any())
     moved = case.labels.copy()
     viewer.layers["labels"].paint((12, 3, 3), SPLEEN)
-    assert case.edits.operations == ("move border", "paint")
+    assert case.edits.operations == ("border of liver at 45 %", "paint")
     panel.layers.undo()
     np.testing.assert_array_equal(case.labels, moved)
     panel.layers.undo()
@@ -370,7 +375,7 @@ def test_a_slide_does_not_go_on_in_the_next_case(panel, session, qtbot):
 def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtbot):
     qtbot.keyClick(panel._border.slider, Qt.Key.Key_PageDown)
     panel.hide()
-    assert session.current.edits.operations == ("move border",)
+    assert session.current.edits.operations == ("border of liver at 45 %",)
 
 
 # -- saved, busy, strokes -----------------------------------------------------------------------------------------
