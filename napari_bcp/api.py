@@ -76,9 +76,7 @@ def accept(
     """
     with _opened(pool, write=True) as opened:
         version = opened.accept(case, Path(mask))
-        for text in opened.notes:
-            if note is not None:
-                note(text)
+        _tell(opened.notes, note)
         return version
 
 
@@ -98,10 +96,22 @@ def export(
         return opened.export(Path(dest), layout, progress, replace=replace)
 
 
-def relocate(pool: PoolLike, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> int:
-    """Let scans that lay under `old` be found under `new`; returns how many cases that concerns."""
+def relocate(
+    pool: PoolLike,
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    *,
+    note: Callable[[str], None] | None = None,
+) -> int:
+    """Let scans that lay under `old` be found under `new`, if they are there; returns how many cases that concerns.
+
+    note : called with a sentence on the scans that are not under `new`, where there are any.
+    Raises PoolError when none is there, or one of them is another case's scan already.
+    """
     with _opened(pool, write=True) as opened:
-        return opened.relocate(Path(old), Path(new))
+        moved = opened.relocate(Path(old), Path(new))
+        _tell(opened.notes, note)
+        return moved
 
 
 def status(pool: PoolLike) -> dict[str, Any]:
@@ -366,6 +376,12 @@ def _leave_out(pool: Pool, name: str, error: BcpError) -> CaseUnusable:
     if lasting:
         pool.mark_unusable(name, str(error))
     return CaseUnusable(case=name, reason=str(error), lasting=lasting)
+
+
+def _tell(notes: Sequence[str], note: Callable[[str], None] | None) -> None:
+    if note is not None:
+        for text in notes:
+            note(text)
 
 
 def _eta(started: float, done: int, total: int) -> float | None:

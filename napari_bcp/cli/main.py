@@ -349,7 +349,7 @@ def relocate(
     """
     from napari_bcp import api
 
-    moved = api.relocate(pool, old, new)
+    moved = api.relocate(pool, old, new, note=lambda text: typer.echo(text, err=True))
     if not moved:
         raise PoolError(f"No scan of {pool} lies in {old}; 'napari-bcp status {pool} --json' tells where they lie.")
     typer.echo(f"{moved} cases point to {new} now.")

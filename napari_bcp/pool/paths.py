@@ -12,6 +12,9 @@ from pathlib import Path
 
 from napari_bcp.errors import PoolError
 
+TABLE = "pool.sqlite"
+STAGING = ".creating"
+"""Where a pool is made until it is whole."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from napari_bcp.errors import PoolError
-from napari_bcp.pool.store import TABLE, Pool
+from napari_bcp.pool.paths import TABLE
+from napari_bcp.pool.store import Pool
 from napari_bcp.scans.phantom import Size, write_cohort
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from napari_bcp.errors import GridMismatchError, MaskError, PoolError, ScanError, unknown_name
+from napari_bcp.pool.creation import make_room, remove_unfinished
 from napari_bcp.pool.database import Database
 from napari_bcp.pool.export import export
 from napari_bcp.pool.fingerprint import fingerprint
@@ -27,8 +27,9 @@ from napari_bcp.pool.intake import choose_classes, find_pairs, fingerprint_or_no
 from napari_bcp.pool.lock import WriterLock
 from napari_bcp.pool.masks import MaskFolder, checked_array, values_in
 from napari_bcp.pool.migrations import MIGRATIONS
-from napari_bcp.pool.paths import inside, printable, relative_inside, settled, stored_scan
+from napari_bcp.pool.paths import STAGING, TABLE, inside, printable, relative_inside, stored_scan
 from napari_bcp.pool.records import RUN_STATUSES
+from napari_bcp.pool.relocation import moved_scans
 from napari_bcp.pool.status import next_status
 from napari_bcp.pool.table import Table, grid_columns, to_json
 from napari_bcp.scans import default_classes, read_grid, read_mask
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called with how many are done, of how many, and the name of the case at hand."""
 
-TABLE = "pool.sqlite"
-STAGING = ".creating"
 _RUN_FIELDS = ("step", "elapsed_s", "status", "checkpoint", "config", "plan")
 
 
@@ -62,7 +61,7 @@ class Pool:
         self.root = root
         """The pool's folder, absolute."""
         self.notes: tuple[str, ...] = ()
-        """What `create`, `extend` or `accept` had to say: files that match nothing or cannot be used, empty masks."""
+        """What the last change had to say: files that match nothing or cannot be used, empty masks, scans not moved."""
         self._table = table
         self._masks = masks
         self._lock = lock
@@ -100,7 +99,7 @@ class Pool:
         lock.take()
         stage = root / STAGING
         try:
-            _make_room(root)
+            make_room(root)
             (stage / "masks").mkdir(parents=True)
             table = Table(root, Database(stage / TABLE, write=True, new=True))
             try:
@@ -115,7 +114,7 @@ class Pool:
             pool = cls._opened(root, lock)
         except BaseException as error:
             with suppress(OSError):
-                _remove_unfinished(root)
+                remove_unfinished(root)
             lock.release()
             if isinstance(error, OSError):
                 raise PoolError(f"The pool {root} could not be made ({error}); free some space.", path=root) from None
@@ -291,29 +290,18 @@ class Pool:
     def relocate(self, old: str | Path, new: str | Path) -> int:
         """Make the cases whose scans lay below the folder `old` point below `new`; return how many.
 
-        Raises PoolError, changing nothing, if none of these scans is below `new`, or one of them is a case already.
+        Only those whose file is there move; `notes` says how many do not, and names the first. Raises PoolError,
+        changing nothing, if none of these scans is below `new`, or one of them is a case already.
         """
         self._must_write()
         before, after = Path(old).resolve(), Path(new).resolve()
-        cases = self.cases()
-        moved = {
-            case.name: settled(after / case.path.relative_to(before))
-            for case in cases
-            if case.path.is_relative_to(before)
-        }
-        if moved and not any(path.is_file() for path in moved.values()):
-            raise PoolError(
-                f"None of the {len(moved)} scans of {before} is in {after}; name the folder that they were moved to.",
-                path=after,
+        moved, left = moved_scans(self.cases(), before, after)
+        self.notes = ()
+        if left:
+            self.notes = (
+                f"{len(left)} of the {len(moved) + len(left)} scans of {before} are not in {after} and stay where they "
+                f"were; the first is {left[0].path} of case '{left[0].name}'.",
             )
-        targets = set(moved.values())
-        for case in cases:
-            if case.name not in moved and case.path in targets:
-                raise PoolError(
-                    f"{case.path} is the scan of case '{case.name}' already; exclude one of the two cases.",
-                    path=case.path,
-                    case=case.name,
-                )
         with self._table.transaction():
             for name in moved:  # by way of a name that no scan has, because folders may swap
                 self._table.move_scan(name, f"\x01{name}")
@@ -579,22 +567,3 @@ class Pool:
 def _folders(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
     """Return the details of an event that takes folders in."""
     return {"images": printable(str(images)), "labels": None if labels is None else printable(str(labels))}
-
-
-def _make_room(root: Path) -> None:
-    """Remove what a killed creation left; refuse a root that holds a pool, or a folder where one has its masks."""
-    if (root / TABLE).exists():
-        raise PoolError(f"There is a pool in {root} already; open it, or name another folder.", path=root)
-    _remove_unfinished(root)
-    if (root / "masks").exists():
-        raise PoolError(f"{root} holds a folder 'masks', which a pool needs for itself; name another.", path=root)
-
-
-def _remove_unfinished(root: Path) -> None:
-    """Remove what a creation that did not end has made."""
-    stage = root / STAGING
-    if (root / TABLE).exists() or not stage.exists():
-        return
-    if (stage / TABLE).exists() and not (stage / "masks").exists() and (root / "masks").exists():
-        os.replace(root / "masks", stage / "masks")  # it ended between the last two renames
-    shutil.rmtree(stage)

@@ -282,6 +282,18 @@ def test_a_move_that_concerns_no_scan_is_refused(command):
     assert "No scan of pool lies in old" in done.err
 
 
+def test_scans_that_did_not_move_are_told_of(command):
+    """The others have moved all the same."""
+
+    def relocate(pool, old, new, *, note):
+        note("2 of the 4 scans of old are not in new.")
+        return 2
+
+    done = command("relocate", "pool", "old", "new", relocate=relocate)
+    assert (done.code, done.err) == (0, "2 of the 4 scans of old are not in new.\n")
+    assert "2 cases point to new now." in done.out
+
+
 @pytest.mark.parametrize("words", [(), ("--replace",)])
 def test_an_export_is_replaced_only_if_that_is_said(command, words):
     """The verb is told so."""

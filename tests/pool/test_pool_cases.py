@@ -555,6 +555,22 @@ def test_scans_are_not_relocated_to_where_they_are_not(pool, cohort, tmp_path):
     assert pool.cases() == before
 
 
+def test_scans_that_did_not_move_with_the_others_stay_and_are_told_of(pool, cohort, tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    shutil.move(cohort / "images" / "b.nii.gz", archive)
+    shutil.copy(cohort / "images" / "c.nii.gz", archive)
+    assert pool.relocate(cohort / "images", archive) == 2
+    assert [pool.scan_path(name).parent for name in "abcd"] == [
+        *(cohort / "images", archive, archive, cohort / "images"),
+    ]
+    (note,) = pool.notes
+    assert note.startswith(f"2 of the 4 scans of {cohort / 'images'} are not in {archive}")
+    assert str(cohort / "images" / "a.nii.gz") in note
+    pool.relocate(archive, archive)
+    assert pool.notes == ()
+
+
 def test_two_cases_never_come_to_share_a_scan(pool, cohort):
     write_scan(cohort / "more" / "b.nii.gz", 5)
     pool.extend(cohort / "more")
