@@ -71,7 +71,8 @@ def accept(
 ) -> int:
     """Make the file `mask` the accepted mask of `case`; returns its version.
 
-    note : called with what was noticed about the file, such as that the mask is empty.
+    note : called with what was noticed, such as that the mask is empty, or that an unfinished draft of the case was
+        put aside.
     Raises MaskError or GridMismatchError when it does not fit, StateError when the case is excluded.
     """
     with _opened(pool, write=True) as opened:

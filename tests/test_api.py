@@ -231,6 +231,19 @@ def test_the_package_offers_every_verb():
         napari_bcp.nonsense  # noqa: B018 - it raises
 
 
+def test_a_mask_from_a_file_puts_an_unfinished_draft_aside_and_says_so(pool, cohort):
+    case = pool.cases("unlabelled")[0]
+    pool.begin_draft(case.name)
+    journal = pool.draft_file(case.name)
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_bytes(b"an hour of work")
+    said = []
+    api.accept(pool, case.name, cohort / "truth" / case.path.name, note=said.append)
+    aside = journal.with_name(journal.name + ".before")
+    assert aside.read_bytes() == b"an hour of work"
+    assert said == [f"An unfinished draft of case '{case.name}' was put aside as {aside}."]
+
+
 def test_an_empty_mask_is_accepted_with_a_word(pool, tmp_path):
     from napari_bcp.scans import write_mask
 

@@ -109,8 +109,7 @@ class Draft:
             raise ValueError(f"A draft is made of uint8 labels with three axes, not of {base.dtype} {base.shape}.")
         text = to_json({**facts, "shape": base.shape, "axes": AXES, "time": now()})
         base = _read_only(base.tobytes(), base.shape)
-        with suppress(FileNotFoundError):
-            os.replace(path, path.with_name(path.name + ".before"))
+        put_aside(path)
         return cls._written(path, text, base, None, 0.0)
 
     @classmethod
@@ -371,6 +370,19 @@ def _unpacked(code: struct.Struct, content: bytes) -> tuple[Any, ...]:
     if len(content) < code.size:
         raise ValueError("it ends too early")
     return code.unpack_from(content)
+
+
+def put_aside(path: Path) -> Path | None:
+    """Keep a journal as `PATH.before`, in place of an earlier one there; return that, or None if there is no journal.
+
+    Raises OSError as the file system does.
+    """
+    aside = path.with_name(path.name + ".before")
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 # -- the begin of a file ------------------------------------------------------------------------------------------

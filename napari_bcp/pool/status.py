@@ -3,8 +3,8 @@
     unlabelled → predicted → draft → accepted → (reopened as) draft
     excluded : left out by the reader;  unusable : left out because of its scan, with the reason
 
-`excluded` and `unusable` remember the status they were entered from, and go back to it. What is rejected goes back to
-what nobody has touched: `predicted` with a map, `unlabelled` without.
+`excluded` and `unusable` remember the status they were entered from, and go back to it. What is rejected, or taken back
+after the rule has accepted it, goes back to what nobody has touched: `predicted` with a map, `unlabelled` without.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Action = Literal[
     "accept",
     "accept by rule",
     "reject",
+    "take back",
     "reopen",
     "reset",
     "exclude",
@@ -46,6 +47,7 @@ TRANSITIONS: Final[Mapping[Action, Mapping[Status, Status | Literal["back"]]]] =
     "accept": {"unlabelled": "accepted", "predicted": "accepted", "draft": "accepted", "accepted": "accepted"},
     "accept by rule": {"unlabelled": "accepted", "predicted": "accepted"},
     "reject": {"predicted": "back", "draft": "back"},
+    "take back": {"accepted": "back"},
     "reopen": {"accepted": "draft"},
     "reset": {
         "unlabelled": "unlabelled",
@@ -72,6 +74,7 @@ _DONE: Final[Mapping[Action, str]] = {
     "accept": "be accepted",
     "accept by rule": "be accepted by the rule",
     "reject": "be rejected",
+    "take back": "be taken back",
     "reopen": "be reopened",
     "reset": "be reset",
     "exclude": "be excluded",

@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from napari_bcp.errors import GridMismatchError, MaskError, PoolError, ScanError, unknown_name
+from napari_bcp.errors import GridMismatchError, MaskError, PoolError, ScanError, StateError, unknown_name
 from napari_bcp.pool.creation import make_room, remove_unfinished
 from napari_bcp.pool.database import Database
+from napari_bcp.pool.drafts import put_aside
 from napari_bcp.pool.export import export
 from napari_bcp.pool.fingerprint import fingerprint
 from napari_bcp.pool.intake import choose_classes, find_pairs, fingerprint_or_none, look, record
@@ -237,7 +238,7 @@ class Pool:
                 self._table.refresh_scan(name, grid_columns(grid.shape, grid.spacing), fingerprint_or_none(case.path))
             self._table.drop_map(name)
         self._remove_map_files(name, case.map)
-        self._remove_draft(name)
+        self._end_draft(name, is_done=True)
 
     def mark_unusable(self, name: str, reason: str) -> None:
         """Leave a case out because of its scan; `reason` is the sentence to show."""
@@ -349,12 +350,15 @@ class Pool:
         *,
         by: Literal["person", "rule"] = "person",
         details: Mapping[str, Any] | None = None,
+        draft_is_done: bool = False,
     ) -> int:
         """Store a mask as the next version of a case and put it in force; return the version's number.
 
         mask : class values (integers or booleans), canonical x, y, z in the scan's shape; or a file on its grid
         by : "rule" never replaces what a person has begun or accepted
         details : further facts for the line of history, such as the time it took
+        draft_is_done : the mask is what the case's draft came to, so its journal is removed; else one that is there
+            is kept as `PATH.before`, and `notes` says so
         Raises StateError if the case's status forbids it, GridMismatchError for another grid, MaskError for values
         that are no classes of the pool, ScanError if the scan cannot be read.
         """
@@ -387,22 +391,40 @@ class Pool:
         except PoolError:
             self._masks.remove(name, version)
             raise
-        self._remove_draft(name)
+        self._end_draft(name, draft_is_done)
         return version
 
     def begin_draft(self, name: str) -> None:
         """Record that a reader edits a case that is not accepted (an accepted one is reopened)."""
         self._move(name, "draft")
 
-    def reject(self, name: str) -> None:
-        """Record that a reader finds the proposal of a case no good: its draft is removed, no mask is in force.
+    def reject(self, name: str, *, draft_is_done: bool = False) -> None:
+        """Record that a reader finds the proposal of a case no good: its draft ends, no mask is in force.
 
         The case is predicted again, or unlabelled if it has no map; the map and older masks stay on disk.
+        draft_is_done : the draft was what the reader rejected; as `accept` has it
         """
         found = self.case(name).map
         stamp = {} if found is None else {"run": found.run, "step": found.step}
         self._move(name, "reject", stamp, mask_version=None)
-        self._remove_draft(name)
+        self.notes = ()
+        self._end_draft(name, draft_is_done)
+
+    def take_back(self, name: str) -> None:
+        """Undo an acceptance by the rule: the case is predicted again, or unlabelled if it has no map.
+
+        No mask is in force any more; map, pseudo-label and the mask's file stay. Raises StateError unless the mask
+        in force was accepted by the rule.
+        """
+        self._must_write()
+        with self._table.transaction():
+            case = self.case(name)
+            if case.status == "accepted" and case.mask_by != "rule":
+                raise StateError(
+                    f"Case '{name}' was accepted by a person and not by the rule; reopen or reset it instead.",
+                    case=name,
+                )
+            self._move(name, "take back", mask_version=None)
 
     def draft_file(self, name: str) -> Path:
         """Return the file for a case's draft, sure to lie in the pool. Raises PoolError if it would not."""
@@ -548,10 +570,14 @@ class Pool:
         self._must_write()
         self._table.move(name, action, details, **columns)
 
-    def _remove_draft(self, name: str) -> None:
-        """Remove a draft that is done with; a file that resists stays."""
+    def _end_draft(self, name: str, is_done: bool) -> None:
+        """Remove a draft that is done with, or put it aside with a note; a file that resists stays."""
         with suppress(OSError, PoolError):
-            self.draft_file(name).unlink()
+            path = self.draft_file(name)
+            if is_done:
+                path.unlink()
+            elif (aside := put_aside(path)) is not None:
+                self.notes += (f"An unfinished draft of case '{name}' was put aside as {aside}.",)
 
     def _remove_map_files(self, name: str, old: MapRecord | None) -> None:
         """Remove the files of a former map that the table names no more; a file that resists stays."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_bcp.pool.fingerprint import Fingerprint
     from napari_bcp.scans import ClassSpec
 
-_LINES: Final[Mapping[str, str]] = {"reject": "rejected"}
+_LINES: Final[Mapping[str, str]] = {"reject": "rejected", "take back": "taken back"}
 """What the history calls an action, where it is not the action's name."""
 
 

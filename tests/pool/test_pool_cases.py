@@ -1,7 +1,6 @@
 """Masks, maps, runs, history and the scans' files of a pool that is open."""
 
 import os
-import shutil
 import threading
 
 import numpy as np
@@ -204,6 +203,56 @@ def test_a_draft_ends_with_its_case_being_accepted_rejected_or_reset_and_not_bef
         assert file.exists()
         end("b")
         assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "end", [lambda pool, **how: pool.accept("b", some_mask(1), **how), lambda pool, **how: pool.reject("b", **how)]
+)
+def test_only_a_draft_that_is_said_to_be_done_is_removed_with_its_end(pool, end):
+    """A mask from elsewhere does not take away what somebody else has drawn."""
+    file = pool.draft_file("b")
+    file.parent.mkdir()
+    aside = file.with_name("b.journal.before")
+    for done in (False, True):
+        pool.begin_draft("b")
+        file.write_bytes(b"an hour of work")
+        end(pool, draft_is_done=done)
+        assert not file.exists()
+        assert aside.exists() is not done
+        assert [note for note in pool.notes if "unfinished draft" in note] == (
+            [] if done else [f"An unfinished draft of case 'b' was put aside as {aside}."]
+        )
+        if not done:
+            assert aside.read_bytes() == b"an hour of work"
+            aside.unlink()
+            pool.reset("b")
+
+
+def test_what_the_rule_accepted_is_taken_back_with_its_map_kept(pool):
+    put_map(pool, "b", step=7)
+    found = pool.map_of("b")
+    pool.accept("b", found.pseudo_path, by="rule")
+    pool.accept("c", some_mask(1), by="rule")
+    pool.take_back("b")
+    pool.take_back("c")
+    assert [(pool.case(name).status, pool.mask_path(name)) for name in "bc"] == [
+        *(("predicted", None), ("unlabelled", None)),
+    ]
+    assert pool.map_of("b") == found
+    assert found.map_path.exists()
+    assert found.pseudo_path.exists()
+    last = pool.history("b")[-1]
+    assert (last.what, last.details) == ("taken back", {"from": "accepted", "to": "predicted"})
+    assert (pool.root / "masks" / "b" / "0001.nii.gz").is_file()
+    with pytest.raises(StateError, match="'b' is predicted and cannot be taken back"):
+        pool.take_back("b")
+
+
+def test_what_a_person_accepted_is_not_taken_back(pool):
+    before = pool.case("a")
+    with pytest.raises(StateError, match="'a' was accepted by a person"):
+        pool.take_back("a")
+    assert pool.case("a") == before
 
 
 def test_threads_that_accept_the_same_case_get_a_version_each(pool):
@@ -537,53 +586,3 @@ def test_a_fingerprint_sees_a_change_at_either_end_of_a_large_file(tmp_path):
         prints.append(fingerprint(file))
     assert len({found.digest for found in prints}) == 3
     assert {found.size for found in prints} == {300_000}
-
-
-def test_moved_scans_are_found_again_by_their_new_folder(pool, cohort, tmp_path):
-    shutil.move(cohort / "images", tmp_path / "archive")
-    assert pool.relocate(cohort / "images", tmp_path / "archive") == 4
-    assert pool.scan_path("a") == tmp_path / "archive" / "a.nii.gz"
-    assert not pool.check_changed("a")
-    assert pool.history()[-1].what == "scans relocated"
-    assert pool.relocate(tmp_path / "nowhere", tmp_path / "archive") == 0
-
-
-def test_scans_are_not_relocated_to_where_they_are_not(pool, cohort, tmp_path):
-    before = pool.cases()
-    with pytest.raises(PoolError, match="None of the 4 scans"):
-        pool.relocate(cohort / "images", tmp_path / "elsewhere")
-    assert pool.cases() == before
-
-
-def test_scans_that_did_not_move_with_the_others_stay_and_are_told_of(pool, cohort, tmp_path):
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    shutil.move(cohort / "images" / "b.nii.gz", archive)
-    shutil.copy(cohort / "images" / "c.nii.gz", archive)
-    assert pool.relocate(cohort / "images", archive) == 2
-    assert [pool.scan_path(name).parent for name in "abcd"] == [
-        *(cohort / "images", archive, archive, cohort / "images"),
-    ]
-    (note,) = pool.notes
-    assert note.startswith(f"2 of the 4 scans of {cohort / 'images'} are not in {archive}")
-    assert str(cohort / "images" / "a.nii.gz") in note
-    pool.relocate(archive, archive)
-    assert pool.notes == ()
-
-
-def test_two_cases_never_come_to_share_a_scan(pool, cohort):
-    write_scan(cohort / "more" / "b.nii.gz", 5)
-    pool.extend(cohort / "more")
-    with pytest.raises(PoolError, match="case 'b' already"):
-        pool.relocate(cohort / "more", cohort / "images")
-
-
-def test_folders_may_swap_inside_a_relocation(pool, cohort):
-    """A folder moved into itself: some new paths are old ones of other cases."""
-    for name in "abcd":
-        write_scan(cohort / "images" / "images" / f"{name}.nii.gz")
-    pool.extend(cohort / "images" / "images")
-    for name in "abcd":
-        write_scan(cohort / "images" / "images" / "images" / f"{name}.nii.gz")
-    assert pool.relocate(cohort / "images", cohort / "images" / "images") == 8
-    assert len({case.path for case in pool.cases()}) == 8

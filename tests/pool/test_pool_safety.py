@@ -115,6 +115,7 @@ def test_a_stale_note_of_a_dead_process_locks_nobody_out(pool):
         lambda pool: pool.exclude("b"),
         lambda pool: pool.accept("b", some_mask(1)),
         lambda pool: pool.reject("b"),
+        lambda pool: pool.take_back("b"),
         lambda pool: pool.new_run("quick", {}, {}),
         lambda pool: pool.extend(pool.root.parent / "images"),
         lambda pool: pool.relocate(pool.root, pool.root),

@@ -109,7 +109,10 @@ class AnyOrderOfActions(RuleBasedStateMachine):
             assert self.pool.map_of(name).step == self.step
             assert self.pool.case(name).status == ("predicted" if was == "unlabelled" else was)
 
-    @rule(name=names, action=st.sampled_from(["begin_draft", "reject", "reopen", "reset", "exclude", "include"]))
+    @rule(
+        name=names,
+        action=st.sampled_from(["begin_draft", "reject", "take_back", "reopen", "reset", "exclude", "include"]),
+    )
     def move(self, name, action):
         self.do(action, name)
 
