@@ -405,7 +405,7 @@ class _Loop:
             self.cache.get(case)
         except (BcpError, OSError, MemoryError) as error:
             self.dropped.add(case)
-            return CaseUnusable(case=case.name, reason=_reason(error), lasting=_lasting(error))
+            return unusable(case, error)
         self.prepared.add(case)
         return None
 
@@ -416,7 +416,7 @@ class _Loop:
             raise error
         self.sampler.failed = None
         self.dropped.add(case)
-        yield CaseUnusable(case=case.name, reason=_reason(error), lasting=_lasting(error))
+        yield unusable(case, error)
         self.revision = None
         yield from self._refresh()
 
@@ -543,6 +543,15 @@ def _by(sides: Sequence[int]) -> str:
     return "×".join(str(n) for n in sides)
 
 
+def unusable(case: CaseFiles, error: BcpError | OSError | MemoryError) -> CaseUnusable:
+    """Return the event that tells of a case which could not be prepared.
+
+    It is lasting where the case is at fault itself, and not a file that is away or memory that is short.
+    """
+    lasting = not isinstance(error, ScanAwayError | OSError | MemoryError)
+    return CaseUnusable(case=case.name, reason=_reason(error), lasting=lasting)
+
+
 def _reason(error: BcpError | OSError | MemoryError) -> str:
     """Return why a case cannot be used, as a sentence."""
     if isinstance(error, BcpError):
@@ -550,8 +559,3 @@ def _reason(error: BcpError | OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "It could not be prepared, since the memory ran out; close other programs, and train again."
     return f"It could not be prepared ({error.strerror or error}); free some space or give access, and train again."
-
-
-def _lasting(error: BcpError | OSError | MemoryError) -> bool:
-    """Say whether a case that failed is at fault itself, and not a file that is away or memory that is short."""
-    return not isinstance(error, ScanAwayError | OSError | MemoryError)

@@ -16,13 +16,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
+
 from napari_bcp.config import make_config
 from napari_bcp.engine import checkpoint
-from napari_bcp.engine.device import pick_device
+from napari_bcp.engine.cache import Cache
+from napari_bcp.engine.device import available_cores, pick_device
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.sources import PoolSource
-from napari_bcp.engine.train import Budget, train
+from napari_bcp.engine.survey import plan_for
+from napari_bcp.engine.train import Budget, train, unusable
 from napari_bcp.errors import (
     BcpError,
     CheckpointError,
@@ -53,6 +57,7 @@ REPORT: Final = "report.json"
 MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
 _FORMAT: Final = 3
 _FACTS: Final = "facts.json"
+_TRAINED: Final = "trained.json"
 
 
 @dataclass(frozen=True)
@@ -191,28 +196,23 @@ def _train_one(
 ) -> Generator[Event, None, bool]:
     """Train until the budget is used up; returns whether it is. Raises PoolError when a case is away meanwhile."""
     one.folder.mkdir(parents=True, exist_ok=True)
-    plan, resume, steps, seconds = None, False, budget["steps"], 60 * (budget["minutes"] or 0)
+    plan, steps, seconds = None, budget["steps"], 60 * (budget["minutes"] or 0)
     try:
         content = checkpoint.load_newest(one.folder)
-        plan, resume = Plan.model_validate_json(content["plan"]), True
+        plan = Plan.model_validate_json(content["plan"])
         steps = None if steps is None else steps - content["step"]
         seconds -= content["elapsed"]
+        if _is_trained(one, content["step"]) or (seconds if steps is None else steps) <= 0:
+            return True
     except (CheckpointError, KeyError, ValueError):
         pass  # it has not begun, or begins anew
-    if resume and (seconds if steps is None else steps) <= 0:
-        return True
     left = Budget(seconds=None if steps is not None else seconds, steps=steps)
-    cases = source if one.variant.unlabelled else _LabelledOnly(source)
-    classes = [spec.value for spec in pool.classes]
-    events = train(
-        cases, one.folder, pool.root / "cache", plan, one.config, left,
-        device=device, classes=classes, resume=resume, stop=stop,
-    )  # fmt: skip
-    reason = ""
+    events = _events(one, pool, source, plan, left, device, stop)
+    ended = Finished(reason="stopped")
     try:
         for event in events:
             if isinstance(event, Finished):
-                reason = event.reason
+                ended = event
             elif isinstance(event, Note):
                 yield event.model_copy(update={"text": f"'{one.variant.name}' · {event.text}"})
             elif isinstance(event, CaseUnusable) and not event.lasting:  # other variants would train with it
@@ -224,7 +224,59 @@ def _train_one(
                 yield event
     finally:
         events.close()
-    return reason == "budget"
+    if ended.reason == "budget":
+        # Of a time, the seconds that the checkpoint tells are always a little less.
+        write_text(one.folder / _TRAINED, json.dumps({"step": ended.step}))
+    return ended.reason == "budget"
+
+
+def _events(
+    one: _Training,
+    pool: Pool,
+    source: CaseSource,
+    plan: Plan | None,
+    budget: Budget,
+    device: torch.device,
+    stop: Callable[[], bool],
+) -> Generator[Event, None, None]:
+    """Prepare all cases and train; goes on where there is a plan. What is not told by a last event was stopped."""
+    cases = source if one.variant.unlabelled else _LabelledOnly(source)
+    classes, resume = [spec.value for spec in pool.classes], plan is not None
+    torch.set_num_threads(one.config.threads or available_cores())  # as in training: a plan times arithmetic
+    if plan is None:
+        plan = yield from plan_for(cases, classes, one.config, device, stop)
+    cache = pool.root / "cache"
+    if plan is None or not (yield from _prepare(cases, Cache(cache, plan, plan.classes), stop)):
+        return
+    budget.start = time.monotonic()  # before, the first variant would pay for what the others find ready
+    yield from train(
+        cases, one.folder, cache, plan, one.config, budget, device=device, classes=classes, resume=resume, stop=stop
+    )
+
+
+def _prepare(cases: CaseSource, cache: Cache, stop: Callable[[], bool]) -> Generator[Event, None, bool]:
+    """Prepare all cases, and tell which are away; returns False when stopped. Training tells what else is wrong."""
+    everything, started = [*cases.labelled(), *cases.unlabelled()], time.monotonic()
+    for done, case in enumerate(everything):
+        left = (time.monotonic() - started) / done * (len(everything) - done) if done else None
+        yield Progress(task="preparing scans", done=done, total=len(everything), case=case.name, eta_s=left)
+        if stop():
+            return False
+        try:
+            cache.get(case)
+        except (BcpError, OSError, MemoryError) as error:
+            found = unusable(case, error)
+            if not found.lasting:
+                yield found
+    return True
+
+
+def _is_trained(one: _Training, step: int) -> bool:
+    """Say whether the budget was used up by the training whose checkpoint is of this step."""
+    try:
+        return bool(json.loads((one.folder / _TRAINED).read_text(encoding="utf-8"))["step"] <= step)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _judge(

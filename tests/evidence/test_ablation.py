@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 import napari_bcp
 from napari_bcp.config import PRESETS, make_config
 from napari_bcp.engine import checkpoint
+from napari_bcp.engine import train as engine
+from napari_bcp.engine.cache import Cache
 from napari_bcp.errors import MaskError, PoolError, SettingError
 from napari_bcp.evidence.ablation import ablate, table
 from napari_bcp.evidence.variations import VARIATIONS, variants_of
@@ -113,8 +116,67 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(sweep, pool):
     assert table(pool, "beta")[0]["steps"] == "6"
 
 
-def test_without_the_unlabelled_scans_none_is_prepared_or_mixed(sweep):
+@pytest.fixture
+def delay(monkeypatch):
+    """Return a function that lets seconds pass at once."""
+    clock, late = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + sum(late))
+    return late.append
+
+
+def prepared(events):
+    """Return the cases that are prepared before the first training of a sweep begins."""
+    first = next((place for place, event in enumerate(events) if event.kind == "planned"), len(events))
+    return [event.case for event in events[:first] if event.kind == "progress" and event.task == "preparing scans"]
+
+
+def test_preparing_all_scans_is_no_part_of_a_trainings_time(sweep, pool, monkeypatch, delay):
+    prepare = Cache._prepare
+    monkeypatch.setattr(Cache, "_prepare", lambda *arguments: (delay(1000.0), prepare(*arguments))[1])
+    events = sweep(steps=None, minutes=1, stop=lambda: any(event.kind == "step" for event in sweep.seen))
+    assert sorted(prepared(events)) == [case.name for case in pool.cases()]
+    first = next(event for event in events if event.kind == "step")
+    assert first.share < 1
+    assert len(list((pool.root / "cache").glob("*/*.image.npy"))) == 6
+
+
+def test_a_sweep_is_stopped_while_it_prepares(sweep):
+    events = sweep(stop=lambda: bool(prepared(sweep.seen)))
+    assert events[-1].reason == "stopped"
+    assert len(prepared(events)) == 1
+    assert trainings(events) == 0
+
+
+def test_where_nothing_is_left_to_train_nothing_is_prepared(sweep):
+    assert prepared(sweep(only=("2/3",)))
+    assert not prepared(sweep(only=("2/3",)))
+
+
+def test_a_training_that_has_had_its_time_is_judged_again_and_not_trained_again(
+    sweep, pool, cohort, tmp_path, monkeypatch, delay
+):
+    """What passes between the begin of its time and its first step is in no checkpoint."""
+    make = engine.new_state
+    monkeypatch.setattr(engine, "new_state", lambda *arguments: (make(*arguments), delay(10.0))[0])
+    truth = tmp_path / "truth"
+    shutil.copytree(cohort / "truth", truth)
+    go = partial(sweep, only=("2/3",), truth=truth, steps=None, minutes=0.01)
+    assert trainings(go()) == 1
+    free = next(case.name for case in pool.cases("unlabelled"))
+    (truth / f"{free}.nii.gz").unlink()
+    again = go()
+    assert (trainings(again), again[-1].reason) == (0, "done")
+    [folder] = runs(pool)
+    (folder / "report.json").unlink()
+    (folder / "facts.json").unlink()
+    for name in ("last.pt", "previous.pt"):
+        (folder / name).unlink(missing_ok=True)
+    assert trainings(go()) == 1, "without its checkpoint it begins anew"
+
+
+def test_without_the_unlabelled_scans_none_is_prepared_or_mixed(sweep, pool):
     events = sweep("unlabelled", only=("left out",))
+    assert prepared(events) == [case.name for case in pool.cases("accepted")]
     assert [event.unlabelled for event in events if event.kind == "planned"] == [0]
     assert {event.stage for event in events if event.kind == "step"} == {1}
 
