@@ -33,13 +33,21 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_UMASK)
+        with suppress(OSError):  # a network share may know no rights, or its own
+            part.chmod(0o666 & ~_UMASK)
         os.replace(part, target)
         _sync_folder(target.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make `folder` if it is not there, and a file in it for a moment. Raises OSError where that cannot be done."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".tmp-", dir=folder):
+        pass
 
 
 def write_text(target: str | Path, text: str) -> None:
