@@ -19,12 +19,14 @@ from napari_bcp.errors import (
     BcpError,
     CheckpointError,
     DeviceError,
+    PoolError,
     ScanAwayError,
     ScanError,
     SettingError,
     StateError,
 )
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step
+from napari_bcp.files import check_writable
 
 if TYPE_CHECKING:
     from napari_bcp.metrics import Report
@@ -257,16 +259,21 @@ def predict(
     """Make maps and pseudo-labels with the newest run, for `cases` or for every case without an accepted mask.
 
     A case whose map this run and step made already is left out, so an interrupted call can be repeated.
-    Raises CheckpointError when nothing was trained, UnknownCaseError for a name that is none.
+    Raises CheckpointError when nothing was trained, UnknownCaseError for a name that is none, PoolError when a map
+    cannot be written.
     """
     started = time.monotonic()
     with _opened(pool, write=True) as opened:
         from napari_bcp.engine.model import Model
+        from napari_bcp.pool.paths import inside
         from napari_bcp.pool.runs import best_checkpoint, last_trained, record_made
 
         run = last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {opened.root} has no run; train first with 'napari-bcp train'.")
+        maps = inside(opened.root, "maps")
+        with _writing(maps, "move the pool to another disk"):
+            check_writable(maps)
         model = Model.load(best_checkpoint(run), device)
         if cases:
             chosen = [opened.case(name) for name in dict.fromkeys(cases)]
@@ -283,8 +290,10 @@ def predict(
             yield Progress(
                 task="predicting", done=i, total=len(chosen), case=case.name, eta_s=_eta(started, i, len(chosen))
             )
+            folder = opened.map_folder(case.name)
             try:
-                made = model.make_map(case.name, case.path, opened.map_folder(case.name), stop)
+                with _writing(folder, "move the pool to another disk; what is done already is kept"):
+                    made = model.make_map(case.name, case.path, folder, stop)
             except ScanError as error:
                 yield _leave_out(opened, case.name, error)
                 continue
@@ -308,6 +317,7 @@ def segment(
     out: str | os.PathLike[str],
     *,
     probabilities: bool = False,
+    replace: bool = False,
     device: str = "auto",
     stop: Stop | None = None,
 ) -> Iterator[Event]:
@@ -315,60 +325,130 @@ def segment(
 
     images : NIfTI files, or folders of them.  out : folder for masks, each named as its image, on its grid.
     probabilities : also write NAME_prob_CLASS.nii.gz, 8 bit.
-    A file that cannot be used is reported and the rest goes on. Raises CheckpointError, and ScanError when there is
-    nothing to segment.
+    replace : make files anew that are in `out` already; otherwise they stay, so that an interrupted call can be
+        repeated, and a note says how many. A scan is never replaced.
+    A file that cannot be used is reported and the rest goes on. Raises CheckpointError, ScanError when there is
+    nothing to segment, and PoolError when `out` cannot be written.
     """
     from napari_bcp.engine.model import Model
     from napari_bcp.pool.runs import best_checkpoint, last_trained
-    from napari_bcp.scans import is_nifti, read_scan, stem, write_map, write_mask
+    from napari_bcp.scans import read_scan, stem, write_map, write_mask
 
     started = time.monotonic()
-    files: list[Path] = []
-    for image in map(Path, images):
-        files += sorted(p for p in image.iterdir() if is_nifti(p)) if image.is_dir() else [image]
-    if not files:
-        raise ScanError("There is no NIfTI file to segment; name .nii or .nii.gz files, or a folder of them.")
+    files = _scans_among(images)
     source, out = Path(source), Path(out)
     if source.is_dir():
         with _opened(source) as opened:
             run = last_trained(opened)
         if run is None:
             raise CheckpointError(f"The pool {source} has no run; train first with 'napari-bcp train'.", path=source)
-        model = Model.load(best_checkpoint(run), device)
+        checkpoint = best_checkpoint(run)
     else:
-        model = Model.load(source, device)
-    taken: set[Path] = set()
-    for i, file in enumerate(files):
-        yield Progress(task="segmenting", done=i, total=len(files), case=stem(file), eta_s=_eta(started, i, len(files)))
-        target = out / f"{stem(file)}.nii.gz"
+        checkpoint = source
+    with _writing(out, "choose another folder with -o"):
+        check_writable(out)
+    model = Model.load(checkpoint, device)
+    values = model.plan.classes if probabilities else ()
+    targets = {file: [out / f"{stem(file)}.nii.gz", *(_probability(out, file, k) for k in values)] for file in files}
+    refused = _without_a_place(targets, out)
+    for file, reason in refused.items():
+        yield CaseUnusable(case=stem(file), reason=reason)
+    wanted = [target for file in files if file not in refused for target in targets[file]]
+    there = set() if replace else {target for target in wanted if target.exists()}
+    if there:
+        held = f"{out} holds {len(there)} of {len(wanted)} files already"
+        yield Note(text=f"{held}, and these stay as they are; add --replace to make them anew.")
+    todo = [file for file in files if file not in refused and not there.issuperset(targets[file])]
+    for i, file in enumerate(todo):
+        yield Progress(task="segmenting", done=i, total=len(todo), case=stem(file), eta_s=_eta(started, i, len(todo)))
+        mask, *maps = targets[file]
         try:
-            if target in taken or (target.exists() and target.resolve() == file.resolve()):
-                raise ScanError(
-                    f"The mask of {file} would overwrite {target}; choose another folder with -o.", path=file
-                )
             scan = read_scan(file)
             for note in scan.notes:
                 yield Note(text=note, case=stem(file))
             found = None if stop is not None and stop() else model.segment(scan, stop)
-            if found is None:
-                yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
-                return
-            taken.add(target)
-            write_mask(target, found.labels, scan.grid)
-            if probabilities:
-                for k, value in enumerate(model.plan.classes):
-                    write_map(out / f"{stem(file)}_prob_{value}.nii.gz", found.map.read(k), scan.grid)
         except (ScanError, DeviceError) as error:
             yield CaseUnusable(case=stem(file), reason=str(error))
             continue
+        if found is None:
+            yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
+            return
+        with _writing(out, "choose another folder with -o, or repeat the command then"):
+            for k, target in enumerate(maps):
+                if target not in there:
+                    write_map(target, found.map.read(k), scan.grid)
+            if mask not in there:
+                write_mask(mask, found.labels, scan.grid)
         if found.note:
             yield Note(text=found.note, case=stem(file))
-        yield model.event(stem(file), target, target, found)
-    yield Progress(task="segmenting", done=len(files), total=len(files))
+        yield model.event(stem(file), mask, mask, found)
+    yield Progress(task="segmenting", done=len(todo), total=len(todo))
     yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
 
 
 # -- small things -----------------------------------------------------------------------------------------------
+
+
+def _scans_among(images: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return the files that are named, and those in folders that are named, each once. ScanError if there is none."""
+    from napari_bcp.pool.paths import settled
+    from napari_bcp.scans import is_nifti
+
+    files: list[Path] = []
+    for image in map(Path, images):
+        if image.is_dir():
+            files += sorted(path for path in image.iterdir() if is_nifti(path) and not path.name.startswith("."))
+        else:
+            files.append(image)
+    if not files:
+        raise ScanError("There is no NIfTI file to segment; name .nii or .nii.gz files, or a folder of them.")
+    return list({settled(file): file for file in files}.values())
+
+
+def _probability(out: Path, file: Path, value: int) -> Path:
+    """Return the file for the probability of a class."""
+    from napari_bcp.scans import stem
+
+    return out / f"{stem(file)}_prob_{value}.nii.gz"
+
+
+def _without_a_place(targets: Mapping[Path, Sequence[Path]], out: Path) -> dict[Path, str]:
+    """Return the scans whose files must not be written to the folder `out`, with the sentence why.
+
+    targets : what is to be written of each scan
+    A scan must not get what another one gets, and no file may take a scan's place or lie beside it under its name.
+    """
+    from napari_bcp.scans import stem
+
+    owners: dict[Path, list[Path]] = {}
+    for file, wanted in targets.items():
+        for target in wanted:
+            owners.setdefault(target, []).append(file)
+    scans = {file.resolve() for file in targets}
+    beside = {stem(file) for file in targets if file.parent.resolve() == out.resolve()}
+    refused = {}
+    for file, wanted in targets.items():
+        for target in wanted:
+            others = [other for other in owners[target] if other != file]
+            if others:
+                refused[file] = f"{file} and {others[0]} would both become {target}: rename one, or leave one out."
+            elif target.resolve() in scans or stem(target) in beside:
+                refused[file] = (
+                    f"What is made of {file} would be named as a scan in {out}: choose another folder with -o."
+                )
+    return refused
+
+
+@contextmanager
+def _writing(place: Path, otherwise: str) -> Iterator[None]:
+    """Turn what goes wrong while writing to `place` into a PoolError; `otherwise` is what else can be done."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise PoolError(
+            f"{place} cannot be written ({why}); free some space, make it writable, or {otherwise}.", path=place
+        ) from None
 
 
 def _leave_out(pool: Pool, name: str, error: BcpError) -> CaseUnusable:

@@ -1,5 +1,6 @@
 """The verbs, from a folder of scans to masks, as Python users call them."""
 
+import errno
 import shutil
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import napari_bcp
 from napari_bcp import api
-from napari_bcp.errors import CheckpointError, DeviceError, SettingError, StateError, TrainingError
+from napari_bcp.errors import CheckpointError, DeviceError, PoolError, SettingError, StateError, TrainingError
 from napari_bcp.scans import read_grid, read_mask, read_scan
 from napari_bcp.scans.maps import MapFile
 from napari_bcp.scans.phantom import write_cohort
@@ -162,6 +163,117 @@ def test_a_mask_never_overwrites_its_scan(pool, cohort):
     events = list(api.segment(pool.root, [scan], cohort / "images", device="cpu"))
     assert [e.kind for e in events if e.kind in ("unusable", "map")] == ["unusable"]
     assert scan.read_bytes() == before
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_masks_that_are_there_stay_so_that_a_stopped_call_goes_on(pool, cohort, tmp_path):
+    train(pool)
+    out = tmp_path / "o"
+    out.mkdir()
+    first, *_ = sorted((cohort / "images").iterdir())
+    (out / first.name).write_bytes(b"an hour of drawing")
+    made = []
+
+    def segment(stop_after, **more):
+        made.clear()
+        for event in api.segment(
+            pool.root, [cohort / "images"], out, device="cpu", stop=lambda: len(made) == stop_after, **more
+        ):
+            if event.kind == "map":
+                made.append(event.case)
+            yield event
+
+    events = list(segment(2))
+    assert [event.text for event in events if event.kind == "note"] == [
+        f"{out} holds 1 of 6 files already, and these stay as they are; add --replace to make them anew."
+    ]
+    assert last(events, "finished").reason == "stopped"
+    before = files_in(out)
+    assert len(before) == 3
+    assert last(list(segment(-1)), "finished").reason == "done"
+    assert len(made) == 3
+    assert len(files_in(out)) == 6
+    assert {name: files_in(out)[name] for name in before} == before
+    list(segment(-1))
+    assert made == []
+    list(segment(-1, replace=True))
+    assert len(made) == 6
+    assert files_in(out)[first.name] != b"an hour of drawing"
+
+
+def test_probabilities_are_made_for_masks_that_are_there(pool, cohort, tmp_path):
+    train(pool)
+    scan = next((cohort / "images").iterdir())
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / scan.name).write_bytes(b"mended by hand")
+    list(api.segment(pool.root, [scan], tmp_path / "o", probabilities=True, device="cpu"))
+    assert len(files_in(tmp_path / "o")) == 4
+    assert files_in(tmp_path / "o")[scan.name] == b"mended by hand"
+
+
+def test_two_scans_that_would_share_a_mask_are_refused_before_anything_is_written(pool, cohort, tmp_path):
+    train(pool)
+    first, second, *_ = sorted((cohort / "images").iterdir())
+    twin = first.with_name(first.name.removesuffix(".gz"))
+    twin.write_bytes(b"another scan")
+    named_alike = tmp_path / "more" / first.name
+    named_alike.parent.mkdir()
+    shutil.copy(first, named_alike)
+    for other in (twin, named_alike):
+        events = api.segment(pool.root, [first, other, second], tmp_path / "o", device="cpu", replace=True)
+        refused = [next(events), next(events)]
+        assert [(event.kind, event.case) for event in refused] == [("unusable", first.name.removesuffix(".nii.gz"))] * 2
+        assert str(first) in refused[0].reason
+        assert str(other) in refused[0].reason
+        assert files_in(tmp_path / "o") == {}
+        assert [event.case for event in events if event.kind == "map"] == [second.name.removesuffix(".nii.gz")]
+        shutil.rmtree(tmp_path / "o")
+
+
+def test_nothing_is_written_over_or_beside_a_scan_even_if_files_may_be_replaced(pool, cohort, tmp_path):
+    train(pool)
+    first, second, *_ = sorted((cohort / "images").iterdir())
+    plain = first.with_name("other.nii")
+    plain.write_bytes(b"unpacked")
+    before = files_in(cohort / "images")
+    events = list(api.segment(pool.root, [plain, second], cohort / "images", device="cpu", replace=True))
+    assert [event.kind for event in events if event.kind in ("unusable", "map")] == ["unusable", "unusable"]
+    assert files_in(cohort / "images") == before
+    (tmp_path / "links").mkdir()
+    linked = tmp_path / "links" / "other.nii.gz"
+    linked.symlink_to(second)
+    (tmp_path / "o").symlink_to(cohort / "images")
+    (cohort / "images" / "other.nii.gz").symlink_to(second)
+    events = list(api.segment(pool.root, [linked], tmp_path / "o", device="cpu", replace=True))
+    assert [event.kind for event in events if event.kind in ("unusable", "map")] == ["unusable"]
+    assert (cohort / "images" / "other.nii.gz").is_symlink()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work_and_a_full_disk_during_it(
+    pool, cohort, tmp_path, monkeypatch
+):
+    train(pool)
+    scan = next((cohort / "images").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(PoolError, match=r"file.o cannot be written \(.+\); .*choose another folder with -o"):
+        next(api.segment(pool.root, [scan], tmp_path / "file" / "o", device="cpu"))
+
+    def full(*values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_bcp.scans.write_mask", full)
+    with pytest.raises(PoolError, match=r"o cannot be written \(No space left on device\); free some space"):
+        list(api.segment(pool.root, [scan], tmp_path / "o", device="cpu"))
+    monkeypatch.setattr("napari_bcp.scans.maps.MapWriter.save", full)
+    with pytest.raises(PoolError, match=r"maps.* cannot be written \(No space left on device\); free some space"):
+        list(api.predict(pool, device="cpu"))
+    shutil.rmtree(pool.root / "maps")
+    (pool.root / "maps").touch()
+    with pytest.raises(PoolError, match=r"maps cannot be written"):
+        next(api.predict(pool, device="cpu"))
 
 
 def test_a_checkpoint_segments_without_its_pool(pool, cohort, tmp_path):

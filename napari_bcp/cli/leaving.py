@@ -5,6 +5,7 @@ docs/exit-codes.md lists the codes. A traceback never reaches the screen; it goe
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_bcp import __version__
-from napari_bcp.errors import BcpError, ScanError
+from napari_bcp.errors import BcpError, PoolError, ScanError
 from napari_bcp.files import write_text
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ INTERRUPTED = 130
 ALL_SKIPPED = ScanError.exit_code
 OUTPUT_CLOSED = 141
 
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -94,6 +96,9 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, BcpError):
         _say(str(error))
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        _say(f"{error.filename or 'A file'} cannot be used ({error.strerror}); free some space, or mend its rights.")
+        return PoolError.exit_code
     what = " ".join("".join(traceback.format_exception_only(error)).split())
     _say(f"Something unexpected went wrong ({what}); {_keep_traceback(error)}")
     return 1

@@ -180,7 +180,9 @@ def status(
 @app.command()
 def train(
     pool: PoolArgument,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="A set of settings, by default quick.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A set of settings; else that of the last run, or quick.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="Time to train for, by default 5.")] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Steps to train for, instead of a time.")] = None,
     settings: Annotated[
@@ -252,17 +254,20 @@ def segment(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder that the masks are written to.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write the map of each class too.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Make files anew that are there already.")] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Segment scans with the teacher of a pool or a checkpoint.
+    """Segment scans with the teacher of a pool or a checkpoint. Files that are there already stay.
 
     Example: [bold]napari-bcp segment POOL new/*.nii.gz -o masks[/]
     """
     from napari_bcp import api
 
     with open_display(as_json) as display, stop_on_signals() as stop:
-        events = api.segment(source, images, out, probabilities=probabilities, device=device, stop=stop)
+        events = api.segment(
+            source, images, out, probabilities=probabilities, replace=replace, device=device, stop=stop
+        )
         outcome = follow(events, display, stop)
         if outcome.stopped:
             _leave_stopped(display, "the same command")
@@ -309,11 +314,16 @@ def evaluate(
             display.show(CaseUnusable(case=case, reason=reason))
         for case in report.missing:
             display.show(CaseUnusable(case=case, reason="there is no prediction of this name"))
-    if json_file:
-        report.to_json(json_file)
-    if csv_file:
-        report.to_csv(csv_file)
     print_table(report.summary_rows())
+    failures = []
+    for file, write in ((json_file, report.to_json), (csv_file, report.to_csv)):
+        try:
+            if file:
+                write(file)
+        except OSError as error:
+            failures.append(f"{file} could not be written ({error.strerror or error}); name a file in another place.")
+    if failures:
+        raise PoolError(" ".join(failures))
     if not report.rows:
         raise typer.Exit(ALL_SKIPPED)
 

@@ -170,6 +170,14 @@ def test_left_out_scans_are_an_error_only_if_nothing_was_done(command, events, c
     [((source, images, out), options)] = calls
     assert [str(source), *map(str, images), str(out)] == ["pool", "a.nii", "b.nii", "masks"]
     assert options["probabilities"] is True
+    assert options["replace"] is False
+
+
+def test_masks_are_made_anew_only_if_that_is_said(command):
+    """Those that are there may have been mended by hand."""
+    segment, calls = recorder([Finished(reason="done")])
+    assert command("segment", "pool", "a.nii", "-o", "masks", "--replace", segment=segment).code == 0
+    assert calls[0][1]["replace"] is True
 
 
 def pool_of(counts, unusable=(), notes=()):
@@ -268,6 +276,17 @@ def test_evaluation_prints_means_and_names_what_it_could_not_measure(command, tm
     assert calls[0][1]["paper"] is True
     assert json.loads((tmp_path / "r.json").read_text())["refused"] == {"b": "b.nii lies on another grid."}
     assert (tmp_path / "r.csv").read_text().startswith("case,class")
+
+
+def test_the_table_is_printed_even_if_a_file_cannot_be_written(command, tmp_path):
+    """An evaluation may have taken hours; the other file is written, too."""
+    (tmp_path / "file").touch()
+    files = ["--json", tmp_path / "file" / "r.json", "--csv", tmp_path / "r.csv"]
+    done = command("evaluate", "masks", "truth", *files, evaluate=recorder(report_of("a"))[0])
+    assert done.code == 4
+    assert re.search(r"liver +Dice +1\.000", done.out)
+    assert re.search(r"r\.json could not be written \(.+\); name a file in another place\.\n$", done.err)
+    assert (tmp_path / "r.csv").exists()
 
 
 def test_an_evaluation_that_measured_nothing_is_an_error(command):

@@ -1,5 +1,6 @@
 """How commands end."""
 
+import errno
 import os
 import re
 import signal
@@ -50,6 +51,25 @@ def test_the_unexpected_is_one_sentence_and_its_traceback_is_in_a_file(command):
     log = Path(re.fullmatch(r"Something .*\(ZeroDivisionError: no way\); the details are in (.*)\.\n", done.err)[1])
     assert "in status\n" in log.read_text()
     assert "Traceback" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "says"),
+    [
+        (errno.ENOSPC, None, "A file cannot be used (No space left on device); free some space"),
+        (errno.EACCES, "table.csv", "table.csv cannot be used (Permission denied); "),
+    ],
+)
+def test_a_full_disk_or_a_locked_folder_is_nothing_unexpected(command, number, place, says):
+    """It is said with what can be done."""
+
+    def status(root):
+        raise OSError(number, os.strerror(number), place)
+
+    done = command("status", "pool", status=status)
+    assert done.code == 4
+    assert done.err.startswith(says)
+    assert done.err.count("\n") == 1
 
 
 def test_every_exit_code_is_documented():
