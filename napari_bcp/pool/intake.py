@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,12 +105,14 @@ def look(
     """Read the headers of new scans, and read, check and copy the masks that are new; record nothing.
 
     classes : those that masks may hold; any if empty
-    A mask of a known case is new if that case never had one. What cannot be used is named, and stops nothing.
+    A mask of a known case is new if that case never had one; others are passed over with a note. What cannot be used
+    is named, and stops nothing.
     """
     intake = Intake(notes=list(pairing.notes))
     known = {case.path: case for case in table.cases(None)}
     taken = {case.name.lower() for case in known.values()}
     allowed = [spec.value for spec in classes] or None
+    passed: defaultdict[str, list[str]] = defaultdict(list)
     total = len(pairing.pairs)
     for done, (given, image, mask) in enumerate(pairing.pairs):
         if progress is not None:
@@ -118,7 +121,10 @@ def look(
         case = known.get(path)
         if case is not None:
             name = case.name
-            if table.newest_version(name) or case.status not in ("unlabelled", "predicted"):
+            had_one = bool(table.newest_version(name))
+            if had_one or case.status not in ("unlabelled", "predicted"):
+                if mask is not None:
+                    passed["had one before" if had_one else f"is {case.status}"].append(name)
                 continue
         else:
             name = _free_name(given, taken)
@@ -135,6 +141,14 @@ def look(
                 continue
         if mask is not None:
             _take_mask(intake, name, path, mask, allowed, table, masks)
+    of_known = len({name for name, _, _ in intake.masks} - {found.name for found in intake.cases})
+    if of_known:
+        intake.notes.append(f"Masks taken in for cases that had none: {of_known:,}.")
+    for why, names in passed.items():
+        remedy = (
+            "include them first" if why in ("is excluded", "is unusable") else "hand one in with 'napari-bcp accept'"
+        )
+        intake.notes.append(f"Masks passed over, because the case {why}: {_some(names)}; {remedy}.")
     if progress is not None:
         progress(total, total, "")
     odd = [found for found in intake.cases if found.notes]
@@ -199,6 +213,11 @@ def fingerprint_or_none(path: Path) -> Fingerprint | None:
         return fingerprint(path)
     except OSError:
         return None
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """Return the first few names as text, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -203,7 +203,8 @@ class Pool:
         """Add the scans in `images` that the pool does not know yet; return the new cases' names.
 
         A mask of a known case is taken in if that case never had one, so a mended mask can be handed in. All of it
-        is recorded or nothing; `notes` says what could not be used. Raises as `create` does.
+        is recorded or nothing; `notes` says what could not be used, how many masks of known cases were taken in, and
+        which were passed over. Raises as `create` does.
         """
         self._must_write()
         pairing = find_pairs(Path(images), None if labels is None else Path(labels))

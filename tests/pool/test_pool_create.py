@@ -225,6 +225,23 @@ def test_extending_hands_in_a_mended_mask_but_never_a_second_one(pool, cohort):
     assert pool.case("b").status == "unlabelled"
 
 
+def test_extending_says_which_masks_came_in_and_which_were_passed_over(pool, cohort):
+    for name in "bcd":
+        write_mask_file(cohort / "labels" / f"{name}.nii.gz", some_mask(1))
+    pool.exclude("d")
+    assert pool.extend(cohort / "images", cohort / "labels") == []
+    assert pool.notes == (
+        "Masks taken in for cases that had none: 2.",
+        "Masks passed over, because the case had one before: a; hand one in with 'napari-bcp accept'.",
+        "Masks passed over, because the case is excluded: d; include them first.",
+    )
+    assert pool.case("a").mask_version == 1
+    write_scan(cohort / "images" / "e.nii.gz", 9)
+    write_mask_file(cohort / "labels" / "e.nii.gz", some_mask(2))
+    pool.extend(cohort / "images", cohort / "labels")
+    assert not any("taken in" in note for note in pool.notes), "a new case's mask is no surprise"
+
+
 def test_two_scans_of_one_name_in_two_folders_are_two_cases(pool, cohort):
     write_scan(cohort / "more" / "A.nii.gz", 9)
     assert pool.extend(cohort / "more") == ["A_2"]
