@@ -41,7 +41,7 @@ def export(
     replace: bool,
     progress: Callable[[int, int, str], None] | None,
 ) -> dict[str, int]:
-    """Write the masks, and apart from them the pseudo-labels, of `pool` to the new or empty folder `dest`.
+    """Write the masks in force, and apart from them the pseudo-labels, of `pool` to the new or empty folder `dest`.
 
     plain : accepted/NAME.nii.gz, pseudo/NAME.nii.gz, cases.csv
     nnunet : version 2's layout; imagesTr and labelsTr hold what is accepted, imagesTs the rest, and pseudoTs, which
@@ -126,10 +126,11 @@ def _write(pool: Pool, dest: Path, nnunet: bool, progress: Callable[[int, int, s
         if progress is not None:
             progress(done, len(names), name)
         case, written, source = _write_mask(pool, name, dest, nnunet, numbers)
+        masked = _has_mask(case)
         if source:
-            counts["accepted" if case.status == "accepted" else "pseudo"] += 1
+            counts["accepted" if masked else "pseudo"] += 1
         if nnunet and case.status not in ("excluded", "unusable"):
-            folder = "imagesTr" if case.status == "accepted" else "imagesTs"
+            folder = "imagesTr" if masked else "imagesTs"
             _write_scan(case.path, dest / folder / f"{name}_0000.nii.gz")
             counts["scans"] += 1
         rows.append([name, case.status, source, written, str(case.path), case.reason])
@@ -144,6 +145,11 @@ def _write(pool: Pool, dest: Path, nnunet: bool, progress: Callable[[int, int, s
     return counts
 
 
+def _has_mask(case: Case) -> bool:
+    """Return whether a mask is in force and exported: one that was reopened is, until the next one is accepted."""
+    return case.status in ("accepted", "draft") and case.mask_version is not None
+
+
 def _write_mask(pool: Pool, name: str, dest: Path, nnunet: bool, numbers: dict[int, int]) -> tuple[Case, str, str]:
     """Write a case's mask or pseudo-label; return the case as it was then, the file below `dest` and what it is.
 
@@ -151,9 +157,10 @@ def _write_mask(pool: Pool, name: str, dest: Path, nnunet: bool, numbers: dict[i
     """
     for last in (False, True):
         case = pool.case(name)
-        mask = pool.mask_file(case) if case.status == "accepted" else None
+        mask = pool.mask_file(case) if _has_mask(case) else None
         if mask is not None:
-            file, what = mask, f"mask accepted by {case.mask_by}"
+            reopened = "" if case.status == "accepted" else ", reopened since"
+            file, what = mask, f"mask accepted by {case.mask_by}{reopened}"
             written = f"{'labelsTr' if nnunet else 'accepted'}/{name}.nii.gz"
         elif case.status in ("predicted", "draft") and case.map is not None:
             file, what = case.map.pseudo_path, f"pseudo-label of run {case.map.run}, step {case.map.step}"

@@ -64,6 +64,25 @@ def test_the_newest_mask_is_exported_and_by_whom_it_was_accepted(mixed, tmp_path
     assert table_of(tmp_path / "out")["b"]["source"] == "mask accepted by rule"
 
 
+def test_the_mask_of_a_reopened_case_is_exported_until_the_next_one_is_accepted(mixed, tmp_path):
+    """With a map of its case and without one, as its mask and never as a pseudo-label."""
+    mixed.accept("b", some_mask(1))
+    mixed.reopen("a")
+    mixed.reopen("b")
+    assert mixed.export(tmp_path / "out") == {"accepted": 2, "pseudo": 1, "scans": 0}
+    np.testing.assert_array_equal(labels_in(tmp_path / "out" / "accepted" / "a.nii.gz"), some_mask(1, 2))
+    np.testing.assert_array_equal(labels_in(tmp_path / "out" / "accepted" / "b.nii.gz"), some_mask(1))
+    row = table_of(tmp_path / "out")["b"]
+    assert (row["status"], row["source"]) == ("draft", "mask accepted by person, reopened since")
+    mixed.export(tmp_path / "nnunet", "nnunet")
+    assert {name for name in files_in(tmp_path / "nnunet") if "Tr/" in name} == {
+        *("imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"),
+    }
+    assert json.loads((tmp_path / "nnunet" / "dataset.json").read_text())["numTraining"] == 2
+    mixed.exclude("b")
+    assert mixed.export(tmp_path / "again")["accepted"] == 1
+
+
 def test_an_nnunet_export_holds_scans_labels_and_their_description(mixed, cohort, tmp_path):
     write_scan(cohort / "more" / "plain.nii", 8)
     mixed.extend(cohort / "more")
