@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_bcp.files import atomic_path
-from napari_bcp.scans import Grid, read_mask, read_scan
+from napari_bcp.scans import Grid, read_grid, read_mask, read_scan
 from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ class Prepared:
     """A case on the network's grid: image (x, y, z) float16 or float32, labels (x, y, z) uint8 channel numbers.
 
     seeds : voxels (n, 3) of structures, at most 5,000 a class, drawn evenly; empty when unlabelled.
+    spacing : of these voxels along x, y, z, mm; 1 between the slices of a plan in two dimensions.
     """
 
     name: str
     image: NDArray[Any]
     labels: NDArray[np.uint8] | None
     seeds: tuple[NDArray[np.int32], ...]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @cached_property
     def levels(self) -> NDArray[np.float32]:
@@ -113,7 +115,19 @@ class Cache:
             image = _load(image_file)
             labels = _load(labels_file) if labels_file is not None else None
         assert image is not None  # noqa: S101 - written a line above
-        return Prepared(case.name, image, labels, _seeds(labels, len(self.plan.classes)))
+        spacing = self._spacing(case, image.shape)
+        return Prepared(case.name, image, labels, _seeds(labels, len(self.plan.classes)), spacing)
+
+    def _spacing(self, case: CaseFiles, shape: tuple[int, ...]) -> tuple[float, float, float]:
+        """Return the size of the voxels of a prepared case: the plan's, where it has one, else what the scan says."""
+        x, y, z = self.plan.spacing
+        if self.plan.dimensions == 2:  # slices are never turned out of their plane
+            z = 1.0
+        if not (x and y and z):
+            grid = read_grid(case.scan)
+            own = [size * n / now for size, n, now in zip(grid.spacing, grid.shape, shape, strict=True)]
+            x, y, z = x or own[0], y or own[1], z or own[2]
+        return (x, y, z)
 
     def _prepare(self, case: CaseFiles, image_file: Path | None, labels_file: Path | None) -> None:
         scan = read_scan(case.scan)

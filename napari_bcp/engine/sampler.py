@@ -177,13 +177,12 @@ class Sampler:
         """Cut a block around `seed`, or anywhere, varied in shape as the augmentation says."""
         if self.mode in augment.WARPS:
             warp = augment.WARPS[self.mode]
-            spacing = [s or 1.0 for s in self.plan.spacing]
-            matrix = augment.draw_matrix(self.rng, warp, spacing, self.plan.dimensions)
+            matrix = augment.draw_matrix(self.rng, warp, case.spacing, self.plan.dimensions)
             shifts = augment.draw_shifts(self.rng, warp, self.plan.patch)
             return augment.cut_warped(
                 case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch
             )
-        start = self._plain_start(case)
+        start = self._plain_start(case) if seed is None else self._start_around(case, seed)
         image = augment.cut_plain(case.image, start, self.plan.patch)
         labels = None if case.labels is None else augment.cut_plain(case.labels, start, self.plan.patch)
         both: tuple[Any, ...] = (image, labels)
@@ -216,6 +215,13 @@ class Sampler:
             z = self.rng.integers(case.image.shape[2]) if seed is None else int(np.clip(round(seed[2]), 0, size[2] - 1))
             centre[2] = z
         return centre
+
+    def _start_around(self, case: Prepared, seed: NDArray[np.float64]) -> list[int]:
+        """Draw the corner of a block around `seed`; it lies inside the scan, or the scan inside it, axis by axis."""
+        block = np.array(self.plan.patch)
+        spare = np.array(case.image.shape) - block
+        start = np.rint(self._centre(case, seed) - (block - 1) / 2)
+        return [int(n) for n in np.clip(start, np.minimum(spare, 0), np.maximum(spare, 0))]
 
     def _plain_start(self, case: Prepared) -> list[int]:
         """Draw a block's corner as published: uniform over the scan, padded when it is not larger than the block."""

@@ -45,6 +45,23 @@ def test_a_prepared_case_lies_on_the_networks_grid_with_mean_zero(made):
         assert (prepared.labels[tuple(places.T)] == channel).all()
 
 
+@pytest.mark.parametrize(
+    ("update", "spacing"),
+    [
+        ({}, (1.5, 1.5, 1.5)),
+        ({"spacing": (0.0, 0.0, 0.0)}, (1.0, 1.0, 1.5)),
+        ({"spacing": (2.0, 0.0, 0.0)}, (2.0, 1.0, 1.5)),
+        ({"spacing": (2.0, 2.0, 0.0), "dimensions": 2}, (2.0, 2.0, 1.0)),
+        ({"spacing": (0.0, 0.0, 0.0), "dimensions": 2, "fit": "resize", "patch": (14, 48, 1)}, (2.0, 0.5, 1.0)),
+    ],
+)
+def test_a_prepared_case_knows_the_size_of_its_voxels(made, update, spacing):
+    """The scan has 28 × 24 × 20 voxels of 1, 1 and 1.5 mm."""
+    cache, folder, case = made
+    plan = cache.plan.model_copy(update=update)
+    assert Cache(folder, plan, [1, 2]).get(case).spacing == spacing
+
+
 def test_a_second_call_writes_nothing(made):
     cache, folder, case = made
     cache.get(case)

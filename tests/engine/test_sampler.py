@@ -1,6 +1,7 @@
 """Blocks are cut where they should be, image and labels alike."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,51 @@ def test_centred_blocks_nearly_always_show_the_structure():
     assert (labels.flatten(1).sum(1) > 0).float().mean() > 0.85
     _, anywhere = sampler({"foreground": 0.0}).draw_labelled(20)
     assert (anywhere.flatten(1).sum(1) > 0).float().mean() < 0.6
+
+
+@pytest.mark.parametrize("more", [{}, {"dimensions": "2", "patch": (16, 16), "network": "quick2d"}], ids=["3", "2"])
+@pytest.mark.parametrize("mode", ["none", "paper-la"])
+def test_plain_blocks_are_centred_too_and_lie_inside_the_scan(mode, more):
+    made = sampler({"augment": mode, "foreground": 1.0, **more})
+    _, labels = made.draw_labelled(20)
+    assert (labels.flatten(1).sum(1) > 0).float().mean() > 0.85
+    starts = [made._start_around(prepared("a"), np.array([15.0, 31.0, 11.0])) for _ in range(50)]
+    block = made.plan.patch
+    assert all(0 <= n <= 32 - side for start in starts for n, side in zip(start, block, strict=True))
+    assert len({tuple(start) for start in starts}) > 5
+
+
+@pytest.mark.parametrize("mode", ["none", "paper-la", "paper-acdc"])
+def test_blocks_that_are_not_centred_are_drawn_as_published(mode):
+    """With one number drawn before, which says whether the block is centred; newcomers are dealt without one."""
+    made, rng = sampler({"augment": mode, "foreground": 0.0, "style": 0.0}), np.random.default_rng(0)
+    images, _ = made.draw_labelled(1)
+    rng.random()
+    start = [int(rng.integers(32 - 16)) for _ in range(3)]
+    both = augment.cut_plain(prepared("a").image, start, (16, 16, 16)), None
+    if mode == "paper-la" or (mode == "paper-acdc" and rng.random() < 0.5):
+        both = augment.turn_and_flip(rng, *both)
+    elif mode == "paper-acdc" and rng.random() < 0.5:
+        both = augment.turn_by_degrees(rng, *both)
+    torch.testing.assert_close(images[0, 0], both[0], rtol=0, atol=0)
+    assert made.rng.bit_generator.state == rng.bit_generator.state
+
+
+def test_a_block_longer_than_the_scan_holds_all_of_it():
+    made = sampler({"augment": "none", "foreground": 1.0})
+    for seed in ([0.0, 0.0, 0.0], [8.0, 27.0, 13.0]):
+        start = made._start_around(prepared("a", (9, 28, 14)), np.array(seed))
+        assert -7 <= start[0] <= 0 <= start[1] <= 12
+        assert -2 <= start[2] <= 0
+
+
+def test_scans_that_keep_their_spacing_are_turned_in_millimetres(monkeypatch):
+    """Slices three times as thick as their pixels: turned as if voxels were cubes, scans would shear."""
+    made, drawn, draw = sampler({"spacing": (0.0, 0.0, 0.0)}), [], augment.draw_matrix
+    made._fetch = lambda c: replace(prepared(c.name, labelled=c.mask is not None), spacing=(1.0, 1.0, 3.0))
+    monkeypatch.setattr(augment, "draw_matrix", lambda *told: (drawn.append(told[2]), draw(*told))[1])
+    made.draw_labelled(1)
+    assert drawn == [(1.0, 1.0, 3.0)]
 
 
 def test_unlabelled_blocks_are_cut_where_labelled_scans_have_the_structure():
