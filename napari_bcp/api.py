@@ -118,7 +118,7 @@ def relocate(
 
 
 def status(pool: PoolLike) -> dict[str, Any]:
-    """Return the pool's state as plain values: root, classes, counts, runs and cases."""
+    """Return the pool's state as plain values: root, classes, counts, runs, and cases with the paths of their scans."""
     with _opened(pool) as opened:
         return {
             "root": str(opened.root),
@@ -132,6 +132,7 @@ def status(pool: PoolLike) -> dict[str, Any]:
                 {
                     "name": c.name,
                     "status": c.status,
+                    "path": str(c.path),
                     "reason": c.reason,
                     "quality": None if c.map is None else {str(k): v for k, v in c.map.quality.items()},
                     "mask_version": c.mask_version,

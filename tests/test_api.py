@@ -67,6 +67,12 @@ def test_the_whole_way_leaves_masks_and_maps_on_the_scans_grid(pool, cohort, tmp
     assert {row.case for row in report.rows} == {p.name.removesuffix(".nii.gz") for p in (cohort / "truth").iterdir()}
 
 
+def test_the_state_of_a_pool_tells_where_each_scan_lies(pool, cohort):
+    assert {one["name"]: one["path"] for one in api.status(pool)["cases"]} == {
+        path.name.removesuffix(".nii.gz"): str(path) for path in (cohort / "images").iterdir()
+    }
+
+
 def test_a_second_prediction_has_nothing_to_do(pool):
     train(pool)
     list(api.predict(pool, device="cpu"))

@@ -136,13 +136,14 @@ def evaluate_folder(
     progress : called after each case with the cases done, the cases in all and the name
 
     What cannot be used is listed in the report, and the rest goes on. Raises MaskError where a folder does not
-    exist or `truth` holds no mask.
+    exist or holds no mask.
     """
     from napari_bcp.scans import read_grid, read_mask  # here: measuring arrays needs no file library
 
     truths, guesses = _masks_in(truth), _masks_in(predictions)
-    if not truths:
-        raise MaskError(f"{truth} holds no mask (.nii or .nii.gz); name the folder with the true masks.", path=truth)
+    for folder, found, which in ((truth, truths, "true masks"), (predictions, guesses, "masks to measure")):
+        if not found:
+            raise MaskError(_holds_none(folder, which), path=folder)
     wanted = None if classes is None else set(classes)
     report = Report("paper" if paper else "mm", extra=sorted(guesses.keys() - truths.keys()))
     measured: list[str] = []
@@ -155,7 +156,7 @@ def evaluate_folder(
                 grid = read_grid(true_path)
                 true, guess = read_mask(true_path, grid), read_mask(guess_path, grid)
             except BcpError as error:
-                report.refused[case] = f"In {error.path.parent}: {error}" if error.path else str(error)
+                report.refused[case] = str(error)
             else:
                 measured.append(case)
                 report.rows += measure_case(case, guess.voxels, true.voxels, grid.spacing, classes=wanted, paper=paper)
@@ -181,9 +182,17 @@ def _masks_in(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _holds_none(folder: Path, which: str) -> str:
+    """Return the sentence for a folder without masks, with the subfolders that have some: exports have them there."""
+    inner = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and _masks_in(path)]
+    if inner:
+        return f"{folder} holds no mask itself, but its subfolders do: name one of them ({', '.join(inner)})."
+    return f"{folder} holds no mask (.nii or .nii.gz); name the folder with the {which}."
+
+
 def _only_one(paths: list[Path]) -> Path:
     if len(paths) > 1:
-        names = " and ".join(path.name for path in paths)
+        names = " and ".join(map(str, paths))
         raise MaskError(f"{names} are masks of one name; keep one of them.", path=paths[0])
     return paths[0]
 

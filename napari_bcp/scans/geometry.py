@@ -145,8 +145,7 @@ def _file_affine(header: Header, shape: tuple[int, ...], path: Path, notes: list
     else:
         if not (fixed["pixdim"][1:4] > 0).all():
             raise ScanError(
-                f"{path.name} has a voxel spacing of {_numbers(header['pixdim'][1:4])}: "
-                "convert it again from its source.",
+                f"{path} has a voxel spacing of {_numbers(header['pixdim'][1:4])}: convert it again from its source.",
                 path=path,
             )
         if header["qform_code"] != 0:
@@ -154,7 +153,7 @@ def _file_affine(header: Header, shape: tuple[int, ...], path: Path, notes: list
                 affine = fixed.get_qform()
             except (HeaderDataError, ValueError):
                 raise ScanError(
-                    f"{path.name} has an orientation that is no rotation: convert it again from its source.", path=path
+                    f"{path} has an orientation that is no rotation: convert it again from its source.", path=path
                 ) from None
         else:
             sizes = fixed["pixdim"][1:4].astype(np.float64) * (-1, 1, 1)  # x to the left, as in Analyze files
@@ -172,27 +171,25 @@ def _file_affine(header: Header, shape: tuple[int, ...], path: Path, notes: list
 def _check_affine(affine: NDArray[np.float64], path: Path) -> None:
     """Raise ScanError unless `affine` (in mm) places a box of voxels in space."""
     if not np.isfinite(affine).all():
-        raise ScanError(
-            f"{path.name} has an orientation that is not finite: convert it again from its source.", path=path
-        )
+        raise ScanError(f"{path} has an orientation that is not finite: convert it again from its source.", path=path)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not (sizes > 0).all():
         raise ScanError(
-            f"{path.name} has an orientation that flattens it (its axes have lengths {_numbers(sizes)} mm): "
+            f"{path} has an orientation that flattens it (its axes have lengths {_numbers(sizes)} mm): "
             "convert it again from its source.",
             path=path,
         )
     low, high = SPACINGS_MM
     if sizes.min() < low or sizes.max() > high:
         raise ScanError(
-            f"{path.name} has a voxel spacing of {_numbers(sizes)} mm, which is not believable: "
+            f"{path} has a voxel spacing of {_numbers(sizes)} mm, which is not believable: "
             "set the right spacing and unit in its header.",
             path=path,
         )
     axes = affine[:3, :3] / sizes
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR:
         raise ScanError(
-            f"{path.name} is sheared (its axes are not perpendicular, as with a tilted gantry): "
+            f"{path} is sheared (its axes are not perpendicular, as with a tilted gantry): "
             "resample it to perpendicular axes first.",
             path=path,
         )

@@ -100,7 +100,7 @@ def read_scan(path: str | Path, *, for_screen: bool = False) -> Scan:
         low, high = min(low, float(smallest)), max(high, float(largest))
         places[..., part] = slab
     if lost == voxels.size:
-        raise ScanError(f"{path.name} has no finite voxel: export it again or leave it out.", path=path)
+        raise ScanError(f"{path} has no finite voxel: export it again or leave it out.", path=path)
     if lost:
         for plane in voxels:
             plane[np.isnan(plane)] = low
@@ -144,7 +144,7 @@ def read_mask(
     if unknown:
         known = ", ".join(map(str, sorted(classes or ()))) or "not named"
         raise MaskError(
-            f"{path.name} has voxels of class {', '.join(map(str, unknown))}, but the classes are {known}: "
+            f"{path} has voxels of class {', '.join(map(str, unknown))}, but the classes are {known}: "
             "add the class, or correct the mask.",
             path=path,
         )
@@ -194,7 +194,7 @@ def _open(path: Path) -> tuple[Grid, _Stored]:
     stored = _stored(header, file_shape, path)
     if stored.end > (size * _MAX_DEFLATE if _is_gzip(path) else size):
         raise ScanError(
-            f"{path.name} is too small for the {' × '.join(map(str, file_shape))} voxels that its header claims: "
+            f"{path} is too small for the {' × '.join(map(str, file_shape))} voxels that its header claims: "
             "it is broken, copy or export it again.",
             path=path,
         )
@@ -211,10 +211,10 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise ScanError(f"{path.name} is broken or cut short: copy or export it again.", path=path) from None
+        raise ScanError(f"{path} is broken or cut short: copy or export it again.", path=path) from None
     except OSError as error:
         raise ScanAwayError(
-            f"{path.name} cannot be read ({error.strerror or error}): check the path and your rights.", path=path
+            f"{path} cannot be read ({error.strerror or error}): check the path and your rights.", path=path
         ) from None
 
 
@@ -226,18 +226,18 @@ def _uncompressed(path: Path) -> IO[bytes]:
 def _read_header(path: Path) -> tuple[Header, int]:
     """Return the header of a file, as it stands there, and the size of the file in bytes."""
     if not is_nifti(path):
-        raise ScanError(f"{path.name} is no .nii or .nii.gz file: convert it to NIfTI first.", path=path)
+        raise ScanError(f"{path} is no .nii or .nii.gz file: convert it to NIfTI first.", path=path)
     with _reading(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            raise ScanError(f"{path.name} is not a file: give the .nii or .nii.gz file itself.", path=path)
+            raise ScanError(f"{path} is not a file: give the .nii or .nii.gz file itself.", path=path)
         if status.st_size == 0:
-            raise ScanError(f"{path.name} is empty: copy or export it again.", path=path)
+            raise ScanError(f"{path} is empty: copy or export it again.", path=path)
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
     if zipped != _is_gzip(path):
         now, right = ("compressed", ".nii.gz") if zipped else ("not compressed", ".nii")
-        raise ScanError(f"{path.name} is {now}: if it is a NIfTI file, rename it to end in {right}.", path=path)
+        raise ScanError(f"{path} is {now}: if it is a NIfTI file, rename it to end in {right}.", path=path)
     with _reading(path), _uncompressed(path) as opened:
         block = opened.read(540)
     for endianness in ("<", ">"):
@@ -250,10 +250,10 @@ def _read_header(path: Path) -> tuple[Header, int]:
                 return kind(block[:length], endianness, check=False), status.st_size
             if found[:3] in (b"ni1", b"ni2"):
                 raise ScanError(
-                    f"{path.name} is one half of a pair of files (.hdr and .img): convert the pair to one .nii file.",
+                    f"{path} is one half of a pair of files (.hdr and .img): convert the pair to one .nii file.",
                     path=path,
                 )
-    raise ScanError(f"{path.name} is no NIfTI file, whatever its name says: export it again as NIfTI.", path=path)
+    raise ScanError(f"{path} is no NIfTI file, whatever its name says: export it again as NIfTI.", path=path)
 
 
 def _file_shape(header: Header, path: Path) -> tuple[int, ...]:
@@ -262,15 +262,11 @@ def _file_shape(header: Header, path: Path) -> tuple[int, ...]:
     dims = tuple(int(size) for size in header["dim"][1 : axes + 1]) if 1 <= axes <= 7 else ()
     if not dims or min(dims) < 1:
         said = " × ".join(map(str, dims)) or f"{axes} axes"
-        raise ScanError(f"{path.name} has an impossible shape ({said}): it is broken, export it again.", path=path)
+        raise ScanError(f"{path} has an impossible shape ({said}): it is broken, export it again.", path=path)
     if math.prod(dims[3:]) > 1:
-        raise ScanError(
-            f"{path.name} holds {math.prod(dims[3:])} volumes: save the one to use as a 3-D file.", path=path
-        )
+        raise ScanError(f"{path} holds {math.prod(dims[3:])} volumes: save the one to use as a 3-D file.", path=path)
     if sorted((*dims, 1, 1))[-2] < 2:
-        raise ScanError(
-            f"{path.name} is no image (its shape is {' × '.join(map(str, dims))}): leave it out.", path=path
-        )
+        raise ScanError(f"{path} is no image (its shape is {' × '.join(map(str, dims))}): leave it out.", path=path)
     return dims
 
 
@@ -279,13 +275,13 @@ def _stored(header: Header, file_shape: tuple[int, ...], path: Path) -> _Stored:
     code = int(header["datatype"])
     if code not in _DTYPES:
         what = _OTHER_DTYPES.get(code, f"voxels of a type that NIfTI does not know ({code})")
-        raise ScanError(f"{path.name} holds {what}: save it with one plain number a voxel.", path=path)
+        raise ScanError(f"{path} holds {what}: save it with one plain number a voxel.", path=path)
     dtype = np.dtype(_DTYPES[code]).newbyteorder(header.endianness)
     offset = float(header["vox_offset"])
     first = header.sizeof_hdr + 4
     if not first <= offset < 2**53 or offset != int(offset):
         raise ScanError(
-            f"{path.name} says that its voxels begin at byte {offset:g}, inside its header or nowhere: "
+            f"{path} says that its voxels begin at byte {offset:g}, inside its header or nowhere: "
             "it is broken, export it again.",
             path=path,
         )
@@ -293,7 +289,7 @@ def _stored(header: Header, file_shape: tuple[int, ...], path: Path) -> _Stored:
     if slope == 0 or math.isnan(slope):  # NIfTI: not scaled
         slope, intercept = 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
-        raise ScanError(f"{path.name} scales its voxels by {slope:g} and {intercept:g}: export it again.", path=path)
+        raise ScanError(f"{path} scales its voxels by {slope:g} and {intercept:g}: export it again.", path=path)
     x, y, z = (*file_shape, 1)[:3]
     return _Stored(dtype, int(offset), (x, y, z), slope, intercept)
 
@@ -311,7 +307,7 @@ def _allocate(
         return from_display(np.empty(shape[::-1], dtype)) if for_screen else np.empty(shape, dtype)
     except MemoryError:
         raise ScanAwayError(
-            f"{path.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+            f"{path} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
             "close other programs, or crop or resample it.",
             path=path,
         ) from None
@@ -359,13 +355,13 @@ def _classes_of(values: Array, path: Path) -> NDArray[np.uint8]:
         fine = whole is values or bool((np.abs(values - whole) <= _WHOLE).all())  # False for NaN too
     if not fine:
         raise MaskError(
-            f"{path.name} has voxels that are no whole numbers (a map, or a resampled mask): "
+            f"{path} has voxels that are no whole numbers (a map, or a resampled mask): "
             "save it with one class a voxel.",
             path=path,
         )
     if whole.min() < 0 or whole.max() > 255:
         raise MaskError(
-            f"{path.name} has values from {whole.min():g} to {whole.max():g}, but classes go from 0 to 255: "
+            f"{path} has values from {whole.min():g} to {whole.max():g}, but classes go from 0 to 255: "
             "save it with one class a voxel.",
             path=path,
         )
@@ -378,7 +374,7 @@ def _mismatch(path: Path, own: Grid, grid: Grid) -> GridMismatchError:
         how = f"has {' × '.join(map(str, own.shape))} voxels and its scan {' × '.join(map(str, grid.shape))}"
     else:
         how = "lies elsewhere in space than its scan (another orientation, spacing or origin)"
-    return GridMismatchError(f"{path.name} {how}: save it on the scan's grid, or leave it out.", path=path)
+    return GridMismatchError(f"{path} {how}: save it on the scan's grid, or leave it out.", path=path)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------
@@ -390,13 +386,13 @@ def _write(path: Path, voxels: Array, grid: Grid, slope: float, strategy: int) -
     strategy : one of zlib's
     """
     if not is_nifti(path):
-        raise MaskError(f"{path.name} must end in .nii or .nii.gz.", path=path)
+        raise MaskError(f"{path} must end in .nii or .nii.gz.", path=path)
     if voxels.shape != grid.shape:
         raise GridMismatchError(
-            f"{path.name} cannot be written: the array has shape {voxels.shape} and its scan {grid.shape}.", path=path
+            f"{path} cannot be written: the array has shape {voxels.shape} and its scan {grid.shape}.", path=path
         )
     if voxels.dtype.kind not in "bui" or (voxels.size and not 0 <= int(voxels.min()) <= int(voxels.max()) <= 255):
-        raise MaskError(f"{path.name} cannot be written: its values must be whole numbers from 0 to 255.", path=path)
+        raise MaskError(f"{path} cannot be written: its values must be whole numbers from 0 to 255.", path=path)
     header = grid.header.copy()
     header.set_data_dtype(np.uint8)
     header["vox_offset"] = header.sizeof_hdr + 4

@@ -212,6 +212,8 @@ def test_what_cannot_be_measured_is_listed_and_the_rest_goes_on(folders):
     assert str(guess) in report.refused["b"]
     assert "12 × 12 × 9" in report.refused["b"]
     assert "keep one" in report.refused["e"]
+    for case in "bce":
+        assert report.refused[case].startswith(f"{guess / case}.nii")
     assert done == [(number, 5, name) for number, name in enumerate("abcde", start=1)]
 
 
@@ -254,11 +256,27 @@ def test_classes_may_be_named_and_then_only_they_are_measured(folders):
 
 
 def test_a_folder_that_is_not_there_or_holds_no_masks_is_named(folders):
-    _, guess, truth = folders
+    write, guess, truth = folders
     with pytest.raises(MaskError, match="no mask"):
         evaluate_folder(guess, truth)
     with pytest.raises(MaskError, match=r"no folder .*nowhere"):
         evaluate_folder(guess / "nowhere", truth)
+    write("truth", "a.nii.gz", cube(2))
+    with pytest.raises(MaskError, match=r"guess holds no mask .* masks to measure"):
+        evaluate_folder(guess, truth)
+
+
+def test_the_masks_of_an_export_are_pointed_to(folders):
+    """They lie in two folders of it."""
+    write, guess, truth = folders
+    write("truth", "a.nii.gz", cube(2))
+    for name in ("accepted", "pseudo", "empty"):
+        (guess / name).mkdir()
+    write("guess", "accepted/a.nii.gz", cube(2))
+    write("guess", "pseudo/b.nii.gz", cube(2))
+    with pytest.raises(MaskError, match=r"its subfolders do: name one of them \(accepted, pseudo\)\.$"):
+        evaluate_folder(guess, truth)
+    assert evaluate_folder(guess / "accepted", truth).rows
 
 
 @pytest.mark.real

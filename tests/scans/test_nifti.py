@@ -260,9 +260,9 @@ def test_a_header_that_describes_no_plain_scan_is_refused(name, ending, tmp_path
 
 
 def assert_is_one_sentence(error, path):
-    """The file is named, there is something to do, and it is one line with one full stop."""
+    """The file is named with its folder, there is something to do, and it is one line with one full stop."""
     text = str(error)
-    assert text.startswith(path.name)
+    assert text.startswith(f"{path} ")
     assert error.path == path
     assert ":" in text
     assert text.endswith(".")
@@ -304,8 +304,9 @@ def test_a_broken_file_is_refused(name, content, sentence, tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(ScanError, match=r"none\.nii cannot be read \(No such file or directory\)"):
+    with pytest.raises(ScanError, match=r"none\.nii cannot be read \(No such file or directory\)") as caught:
         read_grid(tmp_path / "none.nii")
+    assert_is_one_sentence(caught.value, tmp_path / "none.nii")
     (tmp_path / "folder.nii").mkdir()
     with pytest.raises(ScanError, match=r"folder\.nii is not a file"):
         read_grid(tmp_path / "folder.nii")
