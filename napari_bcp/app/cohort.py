@@ -182,30 +182,34 @@ class Cohort:
     # -- many cases -------------------------------------------------------------------------------------------
 
     def change(
-        self, names: Sequence[str], action: Literal["exclude", "include", "reset"], then: Callable[[], object]
+        self,
+        names: Sequence[str],
+        action: Literal["exclude", "include", "reset", "take_back"],
+        then: Callable[[Sequence[str]], object] = bool,
     ) -> None:
-        """Do one of the pool's actions with each of these cases and, if all went well, what is to be done after it."""
+        """Do one of the pool's actions with each of these cases, and `then` what follows for those where it was."""
         pool, names = self.pool, tuple(names)
         if pool is None:
             return
 
-        def work() -> tuple[Records, BcpError | None]:
-            problem = None
+        def work() -> tuple[Records, list[str], BcpError | None]:
+            done, problem = [], None
             for name in names:
                 try:
                     getattr(pool, action)(name)
+                    done.append(name)
                 except BcpError as error:  # the others may well be
                     problem = problem or error
-            return read_records(pool, names), problem
+            return read_records(pool, names), done, problem
 
-        def ended(found: tuple[Records, BcpError | None]) -> None:
-            records, problem = found
+        def ended(found: tuple[Records, list[str], BcpError | None]) -> None:
+            records, done, problem = found
             self.take_records(records)
             self.rank_now()
             if problem is not None:
                 self._telling.failed("cases")(problem)
-            elif pool is self.pool:
-                then()
+            if pool is self.pool:
+                then(done)
 
         self._background.run("pool", work, ended, self._telling.failed("cases"))
 

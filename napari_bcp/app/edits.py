@@ -32,6 +32,7 @@ Atom = tuple[tuple[Any, ...], "NDArray[np.bool_] | None", "ArrayLike", "ArrayLik
 StrokeRule = Callable[[Box, "NDArray[np.uint8]", "NDArray[np.uint8]"], "tuple[Box, NDArray[np.uint8]]"]
 """Gets the box of a stroke, what was in it and what the stroke makes of it; returns a box and new labels for it."""
 
+_LARGE: Final = 8_000_000  # bytes of a journal: thousands of strokes, whose reading holds a case up
 _UNDO: Final = "undo"
 _REDO: Final = "redo"
 
@@ -93,6 +94,11 @@ class Edits:
         self._disk = threading.Lock()  # one at a time writes to the journal
 
     # -- what there is ----------------------------------------------------------------------------------------
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether there is a journal of these edits."""
+        return self._draft is not None
 
     @property
     def can_undo(self) -> bool:
@@ -326,14 +332,15 @@ class Edits:
             except (OSError, PoolError, MemoryError) as error:
                 self.problem = _sentence(error)
 
-    def compact(self) -> None:
-        """Save, and write the journal anew without what could be undone: for a case that is left. Never raises.
+    def compact(self, beyond: int = _LARGE) -> None:
+        """Save, and write a large journal anew without what could be undone: for a case that is left. Never raises.
 
+        beyond : bytes up to which a journal stays whole, so that the case comes back with its undo
         A journal that cannot be saved stays as it is, and so does what can be undone.
         """
         self.save()
         with self._disk, self._lock:
-            if self._draft is None or self.dirty:
+            if self._draft is None or self.dirty or self._draft.mark[0] <= beyond:
                 return
             try:
                 self._draft.compact()

@@ -68,7 +68,36 @@ class CaseInHand:
             self._telling.failed("review", self._not_busy),
         )
 
-    def judge(
+    def accept(self, then: Callable[[OpenCase], object]) -> None:
+        """Make the labels on screen the mask of the case."""
+
+        def judge(case: OpenCase, pool: Pool) -> None:
+            pool.accept(case.name, case.mask(), details=case.effort(), draft_is_done=case.edits.has_draft)
+            case.edits.discard()
+
+        self.slide.when_still(lambda: self._judge("accepting", self.to_edit(), judge, then))
+
+    def reject(self, then: Callable[[OpenCase], object]) -> None:
+        """Drop proposal and edits of the case, and the mask that was in force."""
+
+        def judge(case: OpenCase, pool: Pool) -> None:
+            pool.reject(case.name, draft_is_done=case.edits.has_draft)
+            case.edits.discard()
+
+        self.slide.when_still(lambda: self._judge("rejecting", self.to_edit(), judge, then))
+
+    def reopen(self) -> None:
+        """Make a draft of the accepted mask that is on screen."""
+        case = self.case
+        if case is not None and case.case.status == "accepted" and not self.busy:
+            self._judge("reopening", case, lambda case, pool: pool.reopen(case.name), lambda _: None)
+
+    def take_newer(self) -> bool:
+        """Begin with the pseudo-label of a map that came while the reader looked; returns whether it was."""
+        case = self.to_edit()
+        return case is not None and case.take_newer()
+
+    def _judge(
         self,
         what: str,
         case: OpenCase | None,

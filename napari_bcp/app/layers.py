@@ -13,8 +13,9 @@ from psygnal import Signal
 
 from napari_bcp.app import layer_options
 from napari_bcp.app.brushes import Brush, stroke_rule
-from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn, outline
-from napari_bcp.app.layer_options import CHANGES, ISLAND, NONE_YET, from_clear, remember_options, set_options
+from napari_bcp.app.island_mark import IslandMark
+from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn
+from napari_bcp.app.layer_options import CHANGES, NONE_YET, from_clear, remember_options, set_options
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from napari_bcp.app.opened import OpenCase
     from napari_bcp.app.session import Session
     from napari_bcp.pool.edit_records import Box
-    from napari_bcp.review.islands import Island
 
 Overlay = Literal["map", "uncertainty", "nothing"]
 
@@ -62,15 +62,16 @@ class CaseLayers:
         self._opacity = 0.4
         self._filled = False
         self._brush: Brush = "plain"
-        self._hidden: list[Any] = []  # layers that would lie before the labels in 3-D
+        self._cleared = False  # whether layers that would lie before the labels are hidden, in 3-D
+        self._scan_hidden = False  # whether the scan was hidden before that
         self.view = View(viewer)
         self._labels_come = False  # whether the layer of the labels is still to be made
         self._setting = False  # whether a layer is being changed from here, not by the user
         self._painted: Any = None  # the layer whose stroke is being taken in
         self.others: Callable[[], list[Any]] = list  # layers in other views that paint in the same labels
         self._tool = "paint"  # the user's choice, to go back to where a tool had to be put down
-        self._island: Island | None = None  # the one that is shown until another is
-        self._stay: int | None = None  # the slice to go back to from an island that is only looked at in passing
+        self._window = ""  # the CT window that the reader has chosen, for the next cases too
+        self.island = IslandMark(self.view, self._place, self._drop)
         self.show_here()
 
     def show_here(self) -> None:
@@ -99,7 +100,7 @@ class CaseLayers:
         yield self._session.map_changed, self._follow_map
         yield self._session.busy_changed, self._set_editable
         yield self._viewer.layers.events.removed, self._removed
-        yield self._viewer.dims.events.point, self._guard_tool
+        yield self._viewer.dims.events.point, self._looked
         yield self._viewer.dims.events.order, self._turned
         yield self._viewer.dims.events.ndisplay, self._turned
 
@@ -133,7 +134,8 @@ class CaseLayers:
         if labels is not None:
             with self._quietly():
                 labels.selected_label = value
-        self._ask_for_map()
+        self._activate()
+        self._ask_for_class()
         self.changed.emit()
 
     @property
@@ -144,11 +146,13 @@ class CaseLayers:
     def show_overlay(self, which: Overlay) -> None:
         """Show the chosen class's map over the scan, or the uncertainty, or nothing."""
         self._overlay = which
-        with self._quietly():
-            for role in ("map", "uncertainty"):
-                if role in self._own:
-                    self._own[role].visible = role == which
+        self._show_overlays()
         self.changed.emit()
+
+    def _show_overlays(self) -> None:
+        with self._quietly():
+            for role in NONE_YET.keys() & self._own:
+                self._own[role].visible = role == self._overlay and self.view.flat
 
     @property
     def opacity(self) -> float:
@@ -159,9 +163,8 @@ class CaseLayers:
         """Set the opacity of the map and the uncertainty, 0 to 1."""
         self._opacity = opacity
         with self._quietly():
-            for role in ("map", "uncertainty"):
-                if role in self._own:
-                    self._own[role].opacity = opacity
+            for role in NONE_YET.keys() & self._own:
+                self._own[role].opacity = opacity
         self.changed.emit()
 
     @property
@@ -192,10 +195,12 @@ class CaseLayers:
         labels = self._own.get("labels")
         if labels is not None and labels.editable and labels.mode not in ("paint", "erase"):
             labels.mode = "paint"
+        self._activate()
         self.changed.emit()
 
-    def set_contrast(self, low: float, high: float) -> None:
-        """Show the scan's values from `low` (black) to `high` (white)."""
+    def set_contrast(self, low: float, high: float, window: str = "") -> None:
+        """Show the scan's values from `low` (black) to `high` (white); a CT `window` of that name in the next case."""
+        self._window = window
         if "scan" in self._own:
             self._own["scan"].contrast_limits = (low, high)
 
@@ -210,32 +215,7 @@ class CaseLayers:
         if self._case is not None:
             self.view.go_to_slice(axis, index)
 
-    # -- island and changes -----------------------------------------------------------------------------------
-
-    def show_island(self, island: Island | None) -> None:
-        """Show where `island` lies, outlined; None takes the outline away."""
-        self._island, self._stay = island, None
-        if island is not None and self._case is not None:
-            self.view.look_around(island.centre, first=False)
-        self._outline_island(island)
-
-    def peek_at_island(self, island: Island | None) -> None:
-        """Show `island` in passing; None goes back to the slice and to the island that were shown before."""
-        if island is not None:
-            self._stay = self.view.index if self._stay is None else self._stay
-            self.go_to_slice(self.view.axis, island.centre[self.view.axis])
-            self._outline_island(island)
-        elif self._stay is not None:
-            self.go_to_slice(self.view.axis, self._stay)
-            self._stay = None
-            self._outline_island(self._island)
-
-    def _outline_island(self, island: Island | None) -> None:
-        if island is None or self._case is None:
-            return self._drop("island")
-        around, start = outline(island, self._case.labels.shape, self.view.axis)
-        corner = [first * mm for first, mm in zip(start, self._case.spacing_zyx, strict=True)]
-        self._place("island", "island", around, translate=corner, **ISLAND)
+    # -- changes ----------------------------------------------------------------------------------------------
 
     @property
     def changes_shown(self) -> bool:
@@ -284,9 +264,10 @@ class CaseLayers:
         """Show the session's current case; called again when it is another one."""
         case = self._session.current
         former, self._case = self._case, case
-        self._island, self._stay = None, None
-        for role in ("island", "changes"):
-            self._drop(role)
+        if case is former and self.complete and case is not None:
+            return  # who comes back to it finds it as it was left
+        self.island.begin(None if case is None else case.scan.shape)
+        self._drop("changes")
         if case is None:
             self._follow_edits(None)
             self._take_away()
@@ -301,7 +282,8 @@ class CaseLayers:
                 name = self._own[role].name if case.map is not None else NONE_YET[role]
                 self._place(role, name, np.broadcast_to(np.uint8(0), case.scan.shape))
             source = source_options(case.case.path)  # so that what is saved from the layers lies on the scan
-            self._place("scan", "scan", case.scan, contrast_limits=case.contrast, **source)
+            contrast = case.windows.get(self._window, case.contrast)
+            self._place("scan", "scan", case.scan, contrast_limits=contrast, **source)
         self._labels_come = "labels" not in self._own
         self._follow_edits(case.edits)
         if self._labels_come:  # in a turn of their own: napari takes a while for each new layer
@@ -310,6 +292,7 @@ class CaseLayers:
             self._place_labels(case)
         self.view.spacing = case.spacing_zyx
         self.view.look_around(case.centre, first=former is None)
+        case.looked = False
         self._ask_for_map()
         self.changed.emit()
 
@@ -318,6 +301,7 @@ class CaseLayers:
             self._labels_come = False
             looks = class_options(case.classes) | source_options(case.case.path)
             self._place("labels", "labels", case.labels, **looks)
+            self._activate()
             self._set_editable()
             self.changed.emit()
 
@@ -375,16 +359,21 @@ class CaseLayers:
 
     def _ask_for_map(self) -> None:
         """Read the map of the chosen class, and the uncertainty, without holding the screen up."""
-        value = self._chosen
-        if self._case is None or not value:
+        if self._case is None or not self._chosen:
             return
         if self._case.map is None:
             return self._make_room_for_maps()
-        self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
+        self._ask_for_class()
         self._session.ask_current(
             lambda case: case.uncertainty(),
             lambda found: self._place_over("uncertainty", "uncertainty", found, "#fff04d"),
         )
+
+    def _ask_for_class(self) -> None:
+        """Read the map of the chosen class alone."""
+        value = self._chosen
+        if self._case is not None and self._case.map is not None and value:
+            self._session.ask_current(lambda case: case.probability(value), lambda map_: self._place_map(value, map_))
 
     def _make_room_for_maps(self) -> None:
         """Make the layers of a map that is to come, one at a time: napari takes a while for each."""
@@ -400,8 +389,8 @@ class CaseLayers:
         self._place_over("map", f"map: {name}", probability, colour)
 
     def _place_over(self, role: Overlay, name: str, data: NDArray[np.uint8], colour: str) -> None:
-        shown = {"visible": self._overlay == role, "opacity": self._opacity}
-        self._place(role, name, data, colormap=from_clear(colour), contrast_limits=(0, 255), **shown)
+        looks = {"colormap": from_clear(colour), "contrast_limits": (0, 255), "opacity": self._opacity}
+        self._place(role, name, data, visible=self._overlay == role and self.view.flat, **looks)
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
         self._place("changes", "changes", changes, **CHANGES)
@@ -452,8 +441,12 @@ class CaseLayers:
         elif role in ("map", "uncertainty"):
             layer.events.visible.connect(self._overlay_by_hand)
             layer.events.opacity.connect(self._opacity_by_hand)
+        self._activate()
+
+    def _activate(self) -> None:
+        """Let the labels be the layer that brush and keys are for; a click on another one has taken them away."""
         if "labels" in self._own:
-            layers.selection.active = self._own["labels"]
+            self._viewer.layers.selection.active = self._own["labels"]
 
     def _prepare_labels(self, labels: Any) -> None:
         labels.selected_label, labels.brush_size, labels.mode = self._chosen, 10, self._tool
@@ -471,8 +464,7 @@ class CaseLayers:
         if layer is None or layer not in self._viewer.layers:
             return
         self._viewer.layers.remove(layer)
-        if "labels" in self._own:
-            self._viewer.layers.selection.active = self._own["labels"]
+        self._activate()
 
     def _take_away(self) -> None:
         labels = self._own.get("labels")
@@ -568,16 +560,24 @@ class CaseLayers:
 
     def _clear_the_view(self) -> None:
         """In 3-D show the labels alone: scan and maps are blocks that hide them."""
-        in_3d = not self.view.flat
-        if in_3d and not self._hidden:
-            self._hidden = [one for role, one in self._own.items() if role in ("scan", *NONE_YET) and one.visible]
-        with self._quietly():
-            for layer in self._hidden:
-                layer.visible = not in_3d
-        self._hidden = self._hidden if in_3d else []
-        self._outline(flat=not in_3d)
+        flat = self.view.flat
+        if flat != self._cleared:
+            return
+        self._cleared = not flat
+        scan = self._own.get("scan")
+        if scan is not None:
+            self._scan_hidden = self._scan_hidden if flat else not scan.visible
+            scan.visible = flat and not self._scan_hidden
+        self._show_overlays()
+        self._outline(flat)
 
-    def _guard_tool(self, _event: Any = None) -> None:
+    def _looked(self, _event: Any = None) -> None:
+        """Note that the reader goes through the slices: the labels had better stay as they are."""
+        if self._case is not None:
+            self._case.look()
+        self._guard_tool()
+
+    def _guard_tool(self) -> None:
         """Put the tool down while the slider is outside the scan, where napari fails to paint (napari#7325)."""
         labels = self._own.get("labels")
         if labels is None or self._case is None or self._setting or not labels.editable:

@@ -82,6 +82,10 @@ class OpenCase:
         self.restored = ""
         self.notes: tuple[str, ...] = ()
         self.map = map_
+        self.looked = False
+        """Whether the reader has gone through its slices."""
+        self.newer: tuple[NDArray[np.uint8], Change | None] | None = None
+        """The pseudo-label of a newer map than the labels on screen are of, and what it changes."""
         self.edits = Edits(labels, self._make_draft, draft)
         self.centre = _centre(labels)
         self._facts = self._facts_of(case, source) if draft is None else draft.facts
@@ -233,16 +237,30 @@ class OpenCase:
         self.case = case
         return newer
 
+    def look(self) -> None:
+        """Note that the reader goes through the slices; that is work, too."""
+        self.looked = True
+        self.edits.touch()
+
     def take_map(self, map_: MapFile, pseudo: NDArray[np.uint8], change: Change | None = None) -> bool:
         """Take over a newer map; its pseudo-label, too, if nobody has touched the labels. Returns whether it was.
 
         pseudo : of the new map, z, y, x; kept;  change : from `edits.prepare` of it, where that was done already
+        What a reader has begun to check must not change below her hands: then it is `newer` until `take_newer`.
         """
-        self.map = map_
+        self.map, self.newer = map_, None
         if not self.editable or self.case.mask_version is not None or self.source not in ("pseudo-label", "nothing"):
             return False
+        self.newer = (pseudo, change)
+        return not (self.looked and self.source == "pseudo-label") and self.take_newer()
+
+    def take_newer(self) -> bool:
+        """Begin with the pseudo-label of the newer map; returns whether it was, for nobody had touched the labels."""
+        newer, self.newer = self.newer, None
+        if newer is None:
+            return False
         try:
-            self.edits.start_from(pseudo, change)
+            self.edits.start_from(*newer)
         except StateError:
             return False
         self.source = "pseudo-label"
@@ -255,7 +273,7 @@ class OpenCase:
 
     def begin_anew(self, case: Case, edits: Edits) -> None:
         """Let the labels on screen be what a reader begins with (`fresh_edits`), once accepted or reopened."""
-        self.edits = edits
+        self.edits, self.newer = edits, None
         self.source, self.restored = "mask", ""
         self.take_record(case)
         self._facts = self._facts_of(case, self.source)

@@ -347,23 +347,14 @@ class Session:
     def accept(self, then_next: bool = False) -> None:
         """Make the labels on screen the mask of the open case, and go on to the next case if asked."""
 
-        def judge(case: OpenCase, pool: Pool) -> None:
-            pool.accept(case.name, case.mask(), details=case.effort())
-            case.edits.discard()
-
         def accepted(case: OpenCase) -> None:
             if then_next and case is self.current:
                 self.next_case()
 
-        hand = self._in_hand
-        hand.slide.when_still(lambda: hand.judge("accepting", hand.to_edit(), judge, accepted))
+        self._in_hand.accept(accepted)
 
     def reject(self) -> None:
         """Drop proposal and edits of the open case, which waits for a better map, and go on to the next one."""
-
-        def judge(case: OpenCase, pool: Pool) -> None:
-            pool.reject(case.name)
-            case.edits.discard()
 
         def rejected(case: OpenCase) -> None:
             self._cohort.reject(record)
@@ -375,16 +366,22 @@ class Session:
                 if name is not None:
                     self.open_case(name)
 
-        hand, case = self._in_hand, self.current
-        if case is not None:
-            record = case.case
-            hand.slide.when_still(lambda: hand.judge("rejecting", hand.to_edit(), judge, rejected))
+        if self.current is not None:
+            record = self.current.case
+            self._in_hand.reject(rejected)
 
     def reopen(self) -> None:
         """Make a draft of the accepted mask that is on screen."""
-        case = self.current
-        if case is not None and case.case.status == "accepted" and not self.busy:
-            self._in_hand.judge("reopening", case, lambda case, pool: pool.reopen(case.name), lambda _: None)
+        self._in_hand.reopen()
+
+    def say(self, text: str) -> None:
+        """Tell the reader something about the open case."""
+        self._telling.tell("info", text, "review")
+
+    def take_newer(self) -> None:
+        """Begin with the pseudo-label of a map that came while the reader looked at the one before."""
+        if self.current is not None and not self.painting() and self._in_hand.take_newer():
+            self.map_changed.emit(self.current.name)
 
     def _here(self) -> str:
         return "" if self.current is None else self.current.name
@@ -483,8 +480,10 @@ class Session:
         case = self.current
         if case is None:
             return
+        excluded = case.case.status == "excluded"
         newer = (not names or case.name in names) and case.take_record(self._cohort.cases[case.name])
-        if newer and not self.busy and not case.edits.dirty:
+        back = excluded and case.editable  # its draft, which nobody could edit, has not been read
+        if (newer or back) and not self.busy and not case.edits.dirty:
             self._load(case.name)
         elif not self._asked_for:
             self._read_ahead()
@@ -519,18 +518,22 @@ class Session:
 
     def exclude(self, names: Sequence[str]) -> None:
         """Leave cases out of training and proposals."""
-        self._cohort.change(names, "exclude", _nothing)
+        self._cohort.change(names, "exclude")
 
     def include(self, names: Sequence[str]) -> None:
         """Take excluded cases in again."""
-        self._cohort.change(names, "include", _nothing)
+        self._cohort.change(names, "include")
+
+    def take_back(self, names: Sequence[str]) -> None:
+        """Take what the rule has accepted out of force; maps and pseudo-labels stay."""
+        self._cohort.change(names, "take_back")
 
     def reset(self, names: Sequence[str]) -> None:
         """Put drafts, maps and masks in force of cases aside."""
         case, pool = self.current, self.pool
 
-        def show_again() -> None:
-            if case is not None and case is self.current and pool is not None:
+        def show_again(done: Sequence[str]) -> None:
+            if case is not None and case is self.current and case.name in done and pool is not None:
                 self._asked_for = case.name
                 self._background.run(
                     "read",
@@ -539,7 +542,7 @@ class Session:
                     self._telling.failed("cases"),
                 )
 
-        self._cohort.change(names, "reset", show_again if self._here() in names else _nothing)
+        self._cohort.change(names, "reset", show_again)
 
     def cases_above(self, quality: float) -> list[str]:
         """Return the predicted cases of which every class has at least this expected quality."""

@@ -44,8 +44,9 @@ class HandMadeCase:
         self.case = SimpleNamespace(name=name, **facts)
         self.scan = (100 * labels + rng.normal(0, 10, shape)).astype(np.float32)
         self.proposal = labels.copy()
+        self.looked, self.newer = False, None
         self.edits = Edits(labels, no_draft)
-        self.editable = status != "accepted"
+        self.editable = status not in ("accepted", "excluded")
         self.source, self.restored = "pseudo-label", ""
         self.map = object() if with_map else None
         self.map_stamp = self.source_stamp = "run 0001 · step 412"
@@ -62,6 +63,9 @@ class HandMadeCase:
     @property
     def labels(self):
         return self.edits.array
+
+    def look(self):
+        self.looked = True
 
     def values(self):
         return [one.value for one in self.classes]
@@ -148,6 +152,15 @@ class HandMadeSession:
     def move_border(self, value, level, final):
         if self.current.editable:
             self.current.set_threshold(value, level, final)
+
+    def say(self, text):
+        self.done.append(("say", text))
+
+    def take_newer(self):
+        self.done.append(("take newer",))
+
+    def include(self, names):
+        self.done.append(("include", names))
 
     def be_busy(self, what):
         """Say that something is being done with the open case."""

@@ -120,6 +120,9 @@ class PoolSession:
     def reset(self, names):
         self._act("reset", names, "unlabelled", map=None, mask_by=None, mask_version=None)
 
+    def take_back(self, names):
+        self._act("take_back", names, "predicted", mask_by=None, mask_version=None)
+
     def _act(self, action, names, status, **facts):
         self.done.append((action, *names))
         for name in names:

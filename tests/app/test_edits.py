@@ -217,7 +217,7 @@ def test_the_time_of_a_draft_goes_on_when_it_is_opened_again(path, monkeypatch):
 
 def test_nothing_is_written_before_the_first_edit(edits, path):
     edits.save()
-    edits.compact()
+    edits.compact(beyond=0)
     assert not path.exists()
     edits.apply("fill", np.full(SHAPE, 1, np.uint8))
     assert edits.dirty
@@ -241,10 +241,18 @@ def test_a_draft_is_brought_back_with_its_undo(edits, path):
     assert not again.array.any()
 
 
-def test_a_case_that_is_left_has_a_compact_journal_and_can_be_edited_on(edits, path):
+def test_a_case_that_is_left_comes_back_with_its_undo(edits, path):
+    for value in (1, 2):
+        edits.apply(f"fill {value}", np.full(SHAPE, value, np.uint8))
+    edits.compact()
+    assert not edits.dirty
+    assert opened(path).operations == ("fill 1", "fill 2")
+
+
+def test_a_large_journal_is_made_compact_and_can_be_edited_on(edits, path):
     for value in (1, 2, 3):
         edits.apply("fill", np.full(SHAPE, value, np.uint8))
-    edits.compact()
+    edits.compact(beyond=0)
     assert not edits.can_undo
     edits.apply("later", np.full(SHAPE, 4, np.uint8))
     edits.undo()
@@ -281,7 +289,7 @@ def test_a_full_disk_loses_nothing(edits, path, monkeypatch):
     edits.save()
     assert "No space left on device" in edits.problem
     assert edits.dirty
-    edits.compact()
+    edits.compact(beyond=0)
     assert edits.operations == ("1", "3")
     monkeypatch.setattr(Draft, "append", append)
     edits.save()
@@ -473,7 +481,7 @@ class AnyOrderOfEdits(RuleBasedStateMachine):
 
     @rule()
     def compact(self):
-        self.edits.compact()
+        self.edits.compact(beyond=0)
         self.states = [self.edits.array.copy()]
         self.can_go_back = False
 

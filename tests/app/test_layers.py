@@ -444,7 +444,7 @@ def test_labels_are_outlines_until_areas_are_asked_for_and_in_3d_nothing_hides_t
 
 def test_an_island_is_outlined_and_looked_at(canvas, viewer, session):
     (island,) = session.current.islands()
-    canvas.show_island(island)
+    canvas.island.show(island)
     layer = viewer.layers["island"]
     low = np.round(np.asarray(layer.translate) / layer.scale).astype(int)
     whole = np.zeros(SHAPE, np.uint8)
@@ -456,7 +456,7 @@ def test_an_island_is_outlined_and_looked_at(canvas, viewer, session):
     assert set(np.argwhere(whole)[:, 0]) <= {2, 3}
     assert round(viewer.dims.point[0] / 3) in (2, 3)
     assert viewer.layers.selection.active == viewer.layers["labels"]
-    canvas.show_island(None)
+    canvas.island.show(None)
     assert "island" not in viewer.layers
 
 

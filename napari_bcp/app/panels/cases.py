@@ -305,13 +305,13 @@ class CasesPanel(QWidget):
         self._take_back.setVisible(bool(number))
         self._take_back.setEnabled(not self._accepting)
         self._take_back.setText(f"Take {number:,} back")
-        self._take_back.setToolTip(f"Make {counted(number, 'case')} unlabelled again that the rule accepted just now")
+        self._take_back.setToolTip(f"Let {counted(number, 'case')} that the rule accepted just now be proposals again")
 
     def _take_accepted_back(self) -> None:
         names = self._by_rule()
         self._accepted = frozenset()
         self._show_take_back()
-        self._do_reset(names)
+        self._session.take_back(names)
 
 
 class _AcceptAbove(QFrame):
@@ -381,7 +381,8 @@ def _allows(action: Action, statuses: Iterable[Status], but: str = "") -> bool:
 def _what_is_lost(cases: Sequence[Case]) -> str:
     """Return which work a reset of these cases takes away, in a sentence for each kind of it, or an empty text."""
     statuses = Counter(case.status for case in cases)
-    drafts, masks, unusable = statuses["draft"], statuses["accepted"], statuses["unusable"]
+    drafts, unusable = statuses["draft"], statuses["unusable"]
+    masks = sum(case.status == "accepted" or (case.status == "draft" and bool(case.mask_version)) for case in cases)
     which = f" of {cases[0].name}" if len(cases) == 1 else ""
     sentences = []
     if drafts:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -29,14 +27,17 @@ from napari_bcp.app.opened import HALF
 from napari_bcp.app.panels.review_keys import BRUSHES, CLEAN_UPS, KEYS
 from napari_bcp.app.panels.review_lists import ReviewLists
 from napari_bcp.app.panels.review_parts import Segments, SettlingSlider, bold, holding, line_across, row_of, swatch
-from napari_bcp.app.parts import Question, button, wrapped_label
+from napari_bcp.app.panels.verdict import Verdict
+from napari_bcp.app.parts import button, guard_wheel, wrapped_label
 from napari_bcp.app.planes_dock import PlanesDock
+from napari_bcp.app.shortcuts import Shortcuts
 from napari_bcp.app.status_icons import status_icon
 from napari_bcp.app.whole import WholeKeeper
-from napari_bcp.app.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from qtpy.QtGui import QHideEvent
 
     from napari_bcp.app.opened import OpenCase
     from napari_bcp.app.session import Session
@@ -60,7 +61,6 @@ class ReviewPanel(QWidget):
         self._elsewhere = False  # whether another window shows the case
         self._slid_at = 0  # version of the labels that the border moves in
         self._restoring = False  # whether the next edit puts an island back
-        self._saved_at: float | None = None
         self._viewer = viewer
         self.layers = CaseLayers(session, viewer)
         self._planes = PlanesDock(self.layers, viewer, self)
@@ -69,14 +69,15 @@ class ReviewPanel(QWidget):
         self._make_head()
         self._make_tools()
         self._make_lists()
-        self._make_verdict()
+        self.verdict = Verdict(session, self._may_judge)
         self._lay_out()
+        self._shortcuts = Shortcuts(self, viewer)
         self._make_shortcuts()
 
         self._lists_timer = QTimer(self, interval=_LISTS_MS, singleShot=True)
         self._lists_timer.timeout.connect(self._ask_for_lists)
         self._saved_timer = QTimer(self, interval=_SAVED_EVERY_MS)
-        self._saved_timer.timeout.connect(self._show_saved)
+        self._saved_timer.timeout.connect(self.verdict.show_saved)
         self._saved_timer.start()
         listen(self, session.case_opened, self._show_case)
         listen(self, session.case_loading, self._show_loading)
@@ -92,6 +93,7 @@ class ReviewPanel(QWidget):
         self._border.finish()
         self._saved_timer.stop()
         self._lists_timer.stop()
+        self._shortcuts.close_down()
         self._planes.close()
         if self.whole_keeper is not None:
             self.whole_keeper.close_down()
@@ -100,7 +102,7 @@ class ReviewPanel(QWidget):
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""
         self._colours = colours
-        self._question.set_colours(colours)
+        self.verdict.set_colours(colours)
         self._show_status()
 
     def hideEvent(self, event: QHideEvent) -> None:
@@ -115,7 +117,11 @@ class ReviewPanel(QWidget):
         bold(self._name)
         self._status_sign, self._status = QLabel(), QLabel()
         self._source = wrapped_label()
-        self._saved = wrapped_label()
+        self._newer = button(
+            "Take the newer proposal",
+            "A newer map has come since you began to look at this case: begin with its pseudo-label",
+            self._session.take_newer,
+        )
         self._undo = button("Undo", "", self.layers.undo)
         self._redo = button("Redo", "", self.layers.redo)
         self._revert = button(
@@ -169,6 +175,9 @@ class ReviewPanel(QWidget):
         }
         self._plane = Segments([(name, f"{name} ({_key(name)})") for name in ("axial", "coronal", "sagittal", "3-D")])
         self._plane.chosen.connect(self.layers.set_plane)
+        guard_wheel(
+            self._classes, self._opacity, self._border.slider
+        )  # the panel scrolls, and the hand is on the wheel
         self._three = button(
             "All three",
             f"Show the other two planes below, to scroll and to paint in; Shift and the mouse lead all three "
@@ -184,51 +193,27 @@ class ReviewPanel(QWidget):
     def _make_lists(self) -> None:
         self.lists = ReviewLists()
         self.lists.slice_chosen.connect(self.layers.go_to_slice)
-        self.lists.island_chosen.connect(self.layers.show_island)
-        self.lists.island_pointed_at.connect(self.layers.peek_at_island)
+        self.lists.island_chosen.connect(self.layers.island.show)
+        self.lists.island_pointed_at.connect(self.layers.island.peek)
         self.lists.island_restored.connect(self._restore)
-
-    def _make_verdict(self) -> None:
-        self._question = Question()
-        self._accept_next = _two_lines(
-            "Accept and next", "accept and next", "These labels are right: on to the next case"
-        )
-        self._accept = _two_lines("Accept", "accept", "These labels are right; stay here")
-        self._reject = _two_lines(
-            "Reject", "reject", "Drop the proposal and the edits; the case waits for a better map"
-        )
-        self._reopen = _two_lines("Reopen to edit", "reopen", "Make a draft of the accepted mask again")
-        self._next = _two_lines("Next case", "accept and next", "Open the case that is proposed next")
-        self._accept_next.clicked.connect(self._do_accept_next)
-        self._accept.clicked.connect(self._do_accept)
-        self._reject.clicked.connect(self._do_reject)
-        self._reopen.clicked.connect(lambda: self._session.reopen())
-        self._next.clicked.connect(lambda: self._session.next_case())
 
     def _make_shortcuts(self) -> None:
         presses: dict[str, tuple[QPushButton, ...]] = {
-            "accept": (self._accept,),
-            "accept and next": (self._accept_next, self._next),
-            "reject": (self._reject,),
-            "reopen": (self._reopen,),
+            "accept": (self.verdict.accept,),
+            "accept and next": (self.verdict.accept_next, self.verdict.next),
+            "reject": (self.verdict.reject,),
+            "reopen": (self.verdict.reopen, self.verdict.include),
             "revert": (self._revert,),
             "what changed": (self._changes,),
             "three planes": (self._three,),
             **{name: (one,) for name, one in self._clean_ups.items()},
             **{name: (one,) for name, one in self._plane.buttons.items()},
         }
-        for name, buttons in presses.items():
-            self._shortcut(name, _presser(buttons))
-        self._shortcut("overlay", self._next_overlay)
-        self._shortcut("brush", self._next_brush)
-        self._shortcut("outline", lambda: self.layers.set_filled(not self.layers.filled))
-
-    def _shortcut(self, name: str, slot: Callable[[], object]) -> None:
-        shortcut = QShortcut(self)
-        shortcut.setKeys([QKeySequence(key) for key in KEYS[name]])
-        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # the canvas has the focus most of the time
-        shortcut.activated.connect(slot)
-        shortcut.activatedAmbiguously.connect(slot)  # two docks in a window: one of them does it
+        for name, buttons in presses.items():  # held down, a key would judge cases that nobody has seen
+            self._shortcuts.add(KEYS[name], _presser(buttons), repeats=False)
+        self._shortcuts.add(KEYS["overlay"], self._next_overlay)
+        self._shortcuts.add(KEYS["brush"], self._next_brush)
+        self._shortcuts.add(KEYS["outline"], lambda: self.layers.set_filled(not self.layers.filled))
 
     def _lay_out(self) -> None:
         head = row_of((self._name, 1), self._status_sign, self._status)
@@ -254,6 +239,7 @@ class ReviewPanel(QWidget):
         inside.setSpacing(8)
         inside.addLayout(head)
         inside.addWidget(self._source)
+        inside.addWidget(self._newer)
         inside.addWidget(self._restore_layers)
         inside.addLayout(edits)
         inside.addWidget(line_across())
@@ -267,19 +253,12 @@ class ReviewPanel(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        bottom = QVBoxLayout()
-        bottom.setContentsMargins(6, 4, 6, 6)
-        bottom.setSpacing(4)
-        bottom.addWidget(self._saved)
-        bottom.addWidget(self._question)
-        bottom.addLayout(row_of((self._accept_next, 4), (self._accept, 3), (self._reject, 3)))
-        bottom.addLayout(row_of((self._reopen, 1), (self._next, 1)))
         page = QVBoxLayout()
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
         page.addWidget(scroll, 1)
         page.addWidget(line_across())
-        page.addLayout(bottom)
+        page.addWidget(self.verdict)
         self._empty = wrapped_label()
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setMargin(24)
@@ -303,8 +282,7 @@ class ReviewPanel(QWidget):
         elsewhere = self._elsewhere = self.layers.closed and self._session.current is not None
         case = self._case = None if elsewhere else self._session.current
         self._show_border()
-        self._question.hide()
-        self._saved_at = None
+        self.verdict.show_case(case)
         self._show_islands([])
         self.lists.show_advice([], self.layers.view.axis)
         self._pages.setCurrentIndex(0 if case is None else 1)
@@ -324,7 +302,6 @@ class ReviewPanel(QWidget):
         self._make_windows(case)
         self._show_status()
         self._show_canvas()
-        self._show_saved()
         self._ask_for_lists()
 
     def _show_loading(self, name: str) -> None:
@@ -341,7 +318,7 @@ class ReviewPanel(QWidget):
         menu.clear()
         for name, (low, high) in case.windows.items():
             action = menu.addAction(f"{name}  ({low:.0f} to {high:.0f})")
-            action.triggered.connect(_setter(self.layers.set_contrast, low, high))
+            action.triggered.connect(_setter(self.layers.set_contrast, low, high, name))
         menu.addAction("whole range").triggered.connect(_setter(self.layers.set_contrast, *case.whole_range))
 
     def _show_status(self) -> None:
@@ -353,10 +330,8 @@ class ReviewPanel(QWidget):
             self._status_sign.setPixmap(status_icon(status, self._colours).pixmap(16, 16))
         self._status.setText(status)
         self._source.setText(_source_of(case))
-        for one in (self._accept_next, self._accept, self._reject):
-            one.setVisible(case.editable)
-        for one in (self._reopen, self._next):
-            one.setVisible(not case.editable)
+        self._newer.setVisible(case.newer is not None)
+        self.verdict.show_status()
         self._show_possible()
 
     def _show_possible(self) -> None:
@@ -366,11 +341,9 @@ class ReviewPanel(QWidget):
             return
         free = case.editable and not self._session.busy
         edits, has_map = case.edits, case.map is not None
-        for one in (*self._clean_ups.values(), self._accept_next, self._accept):
+        for one in self._clean_ups.values():
             one.setEnabled(free)
-        self._reject.setEnabled(free and case.case.status in ("predicted", "draft"))
-        self._reopen.setEnabled(not self._session.busy)
-        self._next.setEnabled(bool(self._session.proposals) and not self._session.busy)
+        self._newer.setEnabled(free and not edits.can_undo and not edits.can_redo)
         self._revert.setEnabled(free and (edits.can_undo or bool(edits.voxels_changed)))
         self._border.setEnabled(free and has_map)
         self._overlay.setEnabled(has_map)
@@ -386,7 +359,7 @@ class ReviewPanel(QWidget):
         self._stamp.setText(case.map_stamp if has_map else "no map yet")
         self._stamp.setToolTip("Which run's teacher made the map, and after how many steps")
         self.lists.set_restorable(free)
-        self._show_saved()
+        self.verdict.show_possible()
 
     def _show_canvas(self) -> None:
         """Follow what is shown on the canvas, whoever chose it."""
@@ -416,33 +389,11 @@ class ReviewPanel(QWidget):
         level = HALF if self._case is None else self._case.border_at(self.layers.chosen)
         self._border.show_value(round(level / 2.55))
 
-    def _show_saved(self) -> None:
-        """Say whether the edits are on the disk."""
-        case, now = self._case, time.monotonic()
-        if case is None:
-            return
-        edits = case.edits
-        changed = f"{counted(edits.voxels_changed, 'voxel')} changed"
-        if self._session.busy:
-            text = f"{self._session.busy.replace('_', ' ').capitalize()}…"
-        elif edits.problem:
-            text = f"⚠ Not saved: {edits.problem}"
-        elif edits.dirty:
-            text, self._saved_at = f"{changed} · saving…", now
-        elif case.case.status == "accepted":
-            text, self._saved_at = f"Accepted as version {case.case.mask_version}", None
-        elif self._saved_at is not None:
-            text = f"{changed} · saved {duration(now - self._saved_at)} ago"
-        else:
-            text = f"{changed} · saved" if edits.voxels_changed else "Nothing changed yet"
-        if self._saved.text() != text:
-            self._saved.setText(text)
-
     def _follow_status(self, names: frozenset[str]) -> None:
         if self._case is not None and (not names or self._case.name in names):
             self._show_status()
         elif self._case is not None:
-            self._next.setEnabled(bool(self._session.proposals) and not self._session.busy)
+            self.verdict.show_next()
 
     def _follow_map(self, name: str) -> None:
         if self._case is not None and self._case.name == name:
@@ -481,7 +432,12 @@ class ReviewPanel(QWidget):
     def _can_edit(self) -> bool:
         """Return whether the labels may be changed now: not in a locked case, nor while a stroke goes on."""
         case = self._case
-        return case is not None and case.editable and not self._session.busy and not self._session.painting()
+        if case is None or not case.editable or self._session.busy:
+            return False
+        if self._session.painting():
+            self._session.say("A stroke is not done yet: end it, or press Escape on the canvas to drop it.")
+            return False
+        return True
 
     def _clean_up(self, name: str) -> Callable[[], None]:
         def clean_up() -> None:
@@ -503,7 +459,7 @@ class ReviewPanel(QWidget):
         if self._can_edit():
             self._border.finish()
             self._restoring = True
-            self.layers.show_island(None)
+            self.layers.island.show(None)
             self._session.edit_current("restore_island", island)
 
     def _next_overlay(self) -> None:
@@ -527,26 +483,12 @@ class ReviewPanel(QWidget):
         if self._can_edit():
             self._session.revert()
 
-    def _do_accept(self) -> None:
-        self._do_accept_then(then_next=False)
-
-    def _do_accept_next(self) -> None:
-        self._do_accept_then(then_next=True)
-
-    def _do_accept_then(self, then_next: bool) -> None:
-        if self._can_edit():
-            self._border.finish()
-            self._session.accept(then_next=then_next)
-
-    def _do_reject(self) -> None:
-        if self._case is None or not self._can_edit():
-            return
-        changed = self._case.edits.voxels_changed
-        if changed:
-            text = f"Your edits of {self._case.name}, {counted(changed, 'voxel')}, will be gone."
-            self._question.ask(text, "Reject it", lambda: self._session.reject())
-        else:
-            self._session.reject()
+    def _may_judge(self) -> bool:
+        """Return whether a verdict can be given now; what a slider previews is an edit then."""
+        if not self._can_edit():
+            return False
+        self._border.finish()
+        return True
 
     def _show_here(self) -> None:
         enter(self._canvas)
@@ -556,6 +498,8 @@ class ReviewPanel(QWidget):
 
 def _source_of(case: OpenCase) -> str:
     """Return where the labels on screen come from."""
+    if case.case.status == "excluded":
+        return "Excluded, and locked: include the case to edit it."
     if not case.editable:
         who = "by rule" if case.case.mask_by == "rule" else "by hand"
         return f"Accepted {who}, and locked: reopen the case to edit it."
@@ -571,15 +515,6 @@ def _source_of(case: OpenCase) -> str:
 def _key(name: str) -> str:
     """Return the key of an action as it is written on the keyboard."""
     return KEYS[name][-1]
-
-
-def _two_lines(text: str, key: str, tip: str) -> QPushButton:
-    """Return a button for the verdict, with its key below its name."""
-    made = button(f"{text}\n{_key(key)}", f"{tip} ({_key(key)})")
-    made.setAccessibleName(text)
-    made.setMinimumWidth(10)
-    made.setMinimumHeight(2 * made.fontMetrics().height() + 12)
-    return made
 
 
 def _presser(buttons: tuple[QPushButton, ...]) -> Callable[[], None]:

@@ -57,11 +57,11 @@ def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key)
     if by_key:
         keyed(viewer, "accept")
     else:
-        click(panel._accept)
+        click(panel.verdict.accept)
     assert session.done == [("accept", False)]
     assert not viewer.layers["labels"].editable
-    assert [one.isVisible() for one in (panel._accept, panel._accept_next, panel._reject)] == [False] * 3
-    assert [one.isVisible() for one in (panel._reopen, panel._next)] == [True] * 2
+    assert [one.isVisible() for one in (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject)] == [False] * 3
+    assert [one.isVisible() for one in (panel.verdict.reopen, panel.verdict.next)] == [True] * 2
     assert panel._status.text() == "accepted"
     assert "locked" in panel._source.text()
     for one in (*panel._clean_ups.values(), panel._border, panel._undo, panel._redo, panel._revert):
@@ -74,7 +74,7 @@ def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key)
 @pytest.mark.parametrize("by_key", [False, True])
 def test_accept_and_next_is_one_press_and_of_an_accepted_case_the_same_place_goes_on(shown, session, click, by_key):
     viewer, panel = shown
-    for one in (panel._accept_next, panel._next):
+    for one in (panel.verdict.accept_next, panel.verdict.next):
         if by_key:
             keyed(viewer, "accept and next")
         else:
@@ -90,10 +90,10 @@ def test_an_accepted_case_is_reopened(shown, session, click, by_key):
     if by_key:
         keyed(viewer, "reopen")
     else:
-        click(panel._reopen)
+        click(panel.verdict.reopen)
     assert session.done == [("reopen",)]
     assert viewer.layers["labels"].editable
-    assert panel._accept.isVisible()
+    assert panel.verdict.accept.isVisible()
     keyed(panel, "reopen")
     assert session.done == [("reopen",)], "there is nothing to reopen in a case that is open"
 
@@ -106,30 +106,30 @@ def test_a_proposal_without_edits_is_rejected_at_once(alone, session):
 def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(alone, session, click, qtbot):
     _, panel = alone
     painted(session)
-    click(panel._reject)
+    click(panel.verdict.reject)
     assert session.done == []
-    assert panel._question.isVisible()
-    assert "case_a, 9 voxels," in panel._question._text.text()
-    qtbot.waitUntil(panel._question._no.hasFocus)
-    qtbot.keyClick(panel._question._no, Qt.Key.Key_Space)
-    assert (session.done, panel._question.isVisible()) == ([], False)
+    assert panel.verdict.question.isVisible()
+    assert "case_a, 9 voxels," in panel.verdict.question._text.text()
+    qtbot.waitUntil(panel.verdict.question._no.hasFocus)
+    qtbot.keyClick(panel.verdict.question._no, Qt.Key.Key_Space)
+    assert (session.done, panel.verdict.question.isVisible()) == ([], False)
     keyed(panel, "reject")
-    click(panel._question._yes)
+    click(panel.verdict.question._yes)
     assert session.done == [("reject",)]
-    assert not panel._question.isVisible()
+    assert not panel.verdict.question.isVisible()
 
 
 def test_a_question_is_forgotten_with_its_case(panel, session, click):
     painted(session)
-    click(panel._reject)
+    click(panel.verdict.reject)
     session.open(HandMadeCase("case_bb"))
-    assert not panel._question.isVisible()
+    assert not panel.verdict.question.isVisible()
 
 
 def test_a_case_without_map_or_edits_cannot_be_rejected(alone, session):
     _, panel = alone
     session.open(HandMadeCase("case_bb", status="unlabelled", with_map=False))
-    assert not panel._reject.isEnabled()
+    assert not panel.verdict.reject.isEnabled()
     keyed(panel, "reject")
     assert session.done == []
     assert not panel._border.isEnabled()
@@ -385,8 +385,8 @@ def test_under_an_accepted_case_stands_the_version_that_it_has_become(show):
     session = HandMadeSession(HandMadeCase(status="accepted"))
     _, panel = show(session)
     panel._saved_at = 1.0  # its edits were saved once
-    panel._show_saved()
-    assert panel._saved.text() == "Accepted as version 2"
+    panel.verdict.show_saved()
+    assert panel.verdict.saved.text() == "Accepted as version 2"
 
 
 def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch):
@@ -394,25 +394,25 @@ def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch
     case = session.current
     case.edits = Edits(case.labels, lambda: Draft.create(tmp_path / "a.journal", case.edits.base, {}))
     _, panel = show(session)
-    assert panel._saved.text() == "Nothing changed yet"
+    assert panel.verdict.saved.text() == "Nothing changed yet"
     painted(session)
-    assert panel._saved.text() == "9 voxels changed · saving…"
+    assert panel.verdict.saved.text() == "9 voxels changed · saving…"
     case.edits.save()
-    panel._show_saved()
-    assert panel._saved.text() == "9 voxels changed · saved 0 s ago"
+    panel.verdict.show_saved()
+    assert panel.verdict.saved.text() == "9 voxels changed · saved 0 s ago"
     monkeypatch.setattr(Draft, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     painted(session, (slice(3, 4), slice(2, 5), slice(2, 5)))
     case.edits.save()
-    panel._show_saved()
-    assert panel._saved.text().startswith("⚠ Not saved: The edits are not on the disk yet (No space left")
+    panel.verdict.show_saved()
+    assert panel.verdict.saved.text().startswith("⚠ Not saved: The edits are not on the disk yet (No space left")
 
 
 def test_nothing_can_be_done_while_something_is_being_done(alone, session):
     viewer, panel = alone
     painted(session)
-    buttons = (panel._accept, panel._accept_next, panel._reject, panel._undo, panel._revert, panel._border)
+    buttons = (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject, panel._undo, panel._revert, panel._border)
     session.be_busy("fill_holes")
-    assert panel._saved.text() == "Fill holes…"
+    assert panel.verdict.saved.text() == "Fill holes…"
     assert not any(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
     for name in ("accept", "reject", "revert", "smooth"):
         keyed(panel, name)
@@ -444,17 +444,17 @@ def test_nothing_happens_during_a_stroke(shown, session):
         panel._undo.click()
         panel._border.slider.setValue(20)
         panel._border.finish()
-    assert session.done == []
+    assert {name for name, *_ in session.done} == {"say"}, "the reader is told why"
     assert session.current.thresholds == []
     assert session.current.edits.operations == ("paint",)
-    assert not panel._question.isVisible()
+    assert not panel.verdict.question.isVisible()
 
 
 def test_a_stroke_of_the_mouse_shows_at_once_in_the_panel(shown, session, qtbot):
     viewer, panel = shown
     stroke(viewer, (0.45, 0.2), (0.55, 0.25))
     qtbot.waitUntil(lambda: session.current.edits.operations == ("paint",))
-    assert panel._saved.text() == f"{session.current.edits.voxels_changed:,} voxels changed · saving…"
+    assert panel.verdict.saved.text() == f"{session.current.edits.voxels_changed:,} voxels changed · saving…"
     assert panel._undo.isEnabled()
 
 
@@ -553,10 +553,10 @@ def test_every_key_is_written_where_its_action_is(panel):
         one.toolTip()
         for one in (
             *(
-                panel._accept,
-                panel._accept_next,
-                panel._reject,
-                panel._reopen,
+                panel.verdict.accept,
+                panel.verdict.accept_next,
+                panel.verdict.reject,
+                panel.verdict.reopen,
                 panel._revert,
                 panel._changes,
                 panel._three,
@@ -584,9 +584,9 @@ def test_the_keyboard_goes_through_the_panel_from_top_to_bottom(panel, qtbot):
         panel._clean_ups["interpolate"],
         panel._plane.buttons["axial"],
         panel.lists.advice,
-        panel._accept_next,
-        panel._accept,
-        panel._reject,
+        panel.verdict.accept_next,
+        panel.verdict.accept,
+        panel.verdict.reject,
     ]
     order[0].setFocus()
     met, now = [], order[0]
