@@ -71,9 +71,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     patch: Annotated[tuple[int, ...] | None, Field(json_schema_extra=_unit("voxels"))] = None
     """Size of the block that the network sees at once, along x, y, z."""
     batch: Annotated[int | None, Field(ge=1, le=64)] = None
-    """Mixed images a step; in stage 2 half of them inward, half outward."""
+    """Images a step; a mixed step of stage 2 takes an even number, half inward, half outward, or one of either way."""
     stage1_batch: Annotated[int | None, Field(ge=1, le=64)] = None
-    """Images a step in stage 1; the same as batch when empty."""
+    """Images of a mixed step in stage 1; the same as batch when empty."""
     normalise: Literal["auto", "zscore", "minmax", "ct", "none"] = "auto"
     """How intensities are scaled: per scan (zscore, minmax), by fixed CT windows (ct), or not at all."""
     fit: Literal["spacing", "resize"] = "spacing"

@@ -100,7 +100,9 @@ class Learner:
         """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
         config = self.config
         ways = ("in", "out") if config.direction == "both" else (config.direction,)
-        half = max(1, self.plan.batch // len(ways))
+        if self.plan.batch < len(ways):  # one image: either way by chance
+            ways = (ways[int(self.state.rng.integers(len(ways)))],)
+        half = self.plan.batch // len(ways)
         pairs, pseudo = [], []
         for _ in ways:
             labelled, labels = self.sampler.draw_labelled(half)

@@ -275,6 +275,27 @@ def test_a_step_that_the_memory_does_not_suffice_for_is_made_smaller_and_said(
     assert len(of(run(1, resume=True, mixing=0.0, batch=4), "step")) == 1
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_mixed_steps_too_make_do_with_the_memory_for_one_image(run, monkeypatch, joint):
+    """In both stages, with one of the two directions a step."""
+    short(monkeypatch, 16**3)
+    ways = []
+    mix = step.mixed_loss
+
+    def mixed(loss, logits, outer, inner, keep, outer_weight, inner_weight, *counts):
+        ways.append((len(logits), outer_weight, inner_weight))
+        return mix(loss, logits, outer, inner, keep, outer_weight, inner_weight, *counts)
+
+    monkeypatch.setattr(step, "mixed_loss", mixed)
+    events = run(16, mixing=1.0, stage1_share=0.1, joint_passes=joint)
+    steps = of(events, "step")
+    assert [event.stage for event in steps] == [1, 1, *[2] * 14]
+    plan = of(events, "planned")[-1].plan
+    assert (plan["batch"], list(plan["patch"])) == (1, [16, 16, 16])
+    assert set(ways) == {(1, 1.0, 1.0), (1, 1.0, 0.5), (1, 0.5, 1.0)}
+    assert len(ways) == len(steps)
+
+
 def test_memory_that_suffices_for_nothing_is_said_in_a_sentence(run, monkeypatch):
     short(monkeypatch, 0)
     with pytest.raises(DeviceError, match="close other programs"):
