@@ -43,8 +43,8 @@ def draw_boxes(
     """Draw the boxes to paste in a block of `shape` (two or three axes).
 
     box : one box of sides ⌊β·n⌋, its corner uniform in [0, n − side) along each axis.
-    contact : a slab across the whole block; in 3-D ⌊8n/27⌋ thick on the last axis, in 2-D ⌊4n/9⌋ (n of the
-        second axis, as published) on the first.
+    contact : a slab across the whole block; in 3-D ⌊8n/27⌋ thick on the last axis, in 2-D ⌊4n/9⌋ on the first,
+        within n of its voxels: as many as the second axis has, as published, but no more than there are.
     random : 3 cells along each axis with one small box each.
 
     A range that a small block leaves empty holds its lowest place.
@@ -77,8 +77,9 @@ def _contact_slab(shape: Sequence[int], rng: IntegerSource) -> Box:
         thickness = max(1, shape[2] * 8 // 27)
         start = _draw(rng, 0, shape[2] - thickness - 1)
         return Box((0, 0, start), (shape[0], shape[1], thickness))
-    thickness = max(1, shape[1] * 4 // 9)
-    start = _draw(rng, 0, shape[1] - thickness)
+    length = min(shape)  # the published code takes the second axis' even where the first is shorter
+    thickness = max(1, length * 4 // 9)
+    start = _draw(rng, 0, length - thickness)
     return Box((start, 0), (thickness, shape[1]))
 
 

@@ -66,6 +66,13 @@ def test_boxes_at_a_given_corner_are_the_published_ones(parity, case):
     np.testing.assert_array_equal(mask, values[f"{case}_mask"].astype(bool))
 
 
+def test_a_slab_lies_inside_a_slice_that_is_wider_than_high():
+    rng = np.random.default_rng(0)
+    boxes = [box for _ in range(100) for box in draw_boxes((27, 90), rng, strategy="contact")]
+    assert {box.size for box in boxes} == {(12, 90)}
+    assert {box.corner for box in boxes} == {(start, 0) for start in range(15)}
+
+
 @pytest.mark.parametrize("strategy", ["box", "contact", "random"])
 @pytest.mark.parametrize("shape", [(16, 16, 16), (6, 5, 3), (40, 12), (4, 4)])
 def test_every_strategy_keeps_some_voxels_and_pastes_some_in_small_blocks_too(strategy, shape):
