@@ -4,6 +4,8 @@ import pytest
 
 from napari_bcp.cli.console import open_display
 from napari_bcp.cli.demo import evenly, run_demo
+from napari_bcp.pool.sample import MARKER, open_sample
+from napari_bcp.scans.phantom import write_cohort
 
 
 def test_the_demo_goes_from_made_up_scans_to_pictures_and_can_be_repeated(tmp_path, capsys, small_training):
@@ -27,6 +29,35 @@ def test_the_demo_leaves_other_folders_alone(command, tmp_path):
     assert done.code == 4
     assert "holds something else" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("mine", ["images/patient.nii.gz", "labels/patient.nii.gz", "classes.json", "pool/pool.sqlite"])
+def test_a_folder_that_is_only_named_like_a_sample_is_left_alone(command, tmp_path, mine):
+    """Somebody's own pool and scans have these names, too."""
+    (tmp_path / mine).parent.mkdir(exist_ok=True)
+    (tmp_path / mine).write_text("mine")
+    if mine.startswith("labels"):
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "phantom_000.nii.gz").write_text("a copy")
+    before = sorted(tmp_path.rglob("*"))
+    done = command("demo", tmp_path, "--no-window")
+    assert done.code == 4
+    assert done.err == f"{tmp_path} holds something else; name a new folder for the sample.\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sample_is_known_by_its_marker_and_one_of_an_earlier_version_by_its_scans(tmp_path):
+    """And what was begun is gone on with."""
+    with open_sample(tmp_path / "new", lambda *_: None, cases=2, size="tiny") as pool:
+        scans = [case.path.name for case in pool.cases()]
+    (tmp_path / "new" / "notes.txt").write_text("what I saw")
+    (tmp_path / "new" / "images" / "mine.nii.gz").write_text("mine")
+    with open_sample(tmp_path / "new", lambda *_: None) as pool:
+        assert [case.path.name for case in pool.cases()] == scans
+    write_cohort(tmp_path / "old", 2, 1, 0, "tiny")
+    with open_sample(tmp_path / "old", lambda *_: None, cases=2, size="tiny") as pool:
+        assert len(pool.cases()) == 2
+    assert (tmp_path / "old" / MARKER).exists()
 
 
 @pytest.mark.parametrize(("many", "expected"), [(3, [0, 1, 2]), (6, [0, 1, 2, 3, 4, 5]), (20, [0, 4, 8, 11, 15, 19])])
