@@ -106,7 +106,7 @@ def test_a_bad_mask_leaves_its_case_unlabelled_and_is_named_in_notes_and_history
         assert pool.case("b").status == "unlabelled"
         assert pool.counts()["accepted"] == 1
         (note,) = pool.notes
-        assert note.startswith("The mask of case 'b' was left out: b.nii.gz")
+        assert note.startswith(f"The mask of case 'b' was left out: {wrong}")
         last = pool.history("b")[-1]
         assert last.what == "mask refused"
         assert last.details["source"] == str(wrong)
