@@ -39,19 +39,28 @@ class Background:
         work: Callable[[], T],
         then: Callable[[T], object] | None = None,
         failed: Callable[[Exception], object] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
-        """Run `work` on a lane; `then` gets its result, `failed` what it raised. Returns at once."""
+        """Run `work` on a lane; `then` gets its result, `failed` what it raised. Returns at once.
+
+        wanted : asked before the work, on its thread, and before `then`; otherwise neither is done
+        """
         tell = failed or self._unexpected
 
+        def tell_if_wanted(result: T) -> None:
+            if then is not None and (wanted is None or wanted()):
+                then(result)
+
         def task() -> None:
+            if wanted is not None and not wanted():
+                return
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001 - the window goes on, whatever it is, and says so
                 problem = error
                 self._done.put(lambda: tell(problem))
             else:
-                if then is not None:
-                    self._done.put(lambda: then(result))
+                self._done.put(lambda: tell_if_wanted(result))
 
         self._lanes[lane].submit(task)
 

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 _SHARED: Final = ("opacity", "name")
 _OF_IMAGES: Final = (*_SHARED, "contrast_limits", "blending", "interpolation2d", "visible")
-_OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size", "visible")
-_BY_HAND: Final = ("selected_label", "brush_size", "mode")  # may be chosen in any of the views
+_RULES: Final = ("preserve_labels", "n_edit_dimensions", "contiguous")  # of what brush and bucket may change
+_OF_LABELS: Final = (*_SHARED, "contour", "selected_label", "brush_size", *_RULES, "visible")
+_BY_HAND: Final = ("selected_label", "brush_size", "mode", *_RULES, "visible")  # may be chosen in any of the views
 _OTHERS: Final = 2
 _MS: Final = 15  # in which changes of the first view are gathered
 
@@ -99,8 +100,16 @@ class _Plane(QWidget):
         if self.labels is not None:
             self.labels.refresh(thumbnail=False, highlight=False, extent=False)
 
+    def drop_stroke(self) -> None:
+        """Take back an outline that was begun with the right button and is not closed: else it would be no edit."""
+        if self.labels is not None and self.labels.editable and getattr(self.labels, "_block_history", False):
+            with self._quietly():
+                mode, self.labels.mode = self.labels.mode, "pan_zoom"
+                self.labels.mode = mode
+
     def close_down(self) -> None:
         """Let go of the layers and the canvas."""
+        self.drop_stroke()
         self._whole_keeper.close_down()
         self.crosshair.close_down()
         self.sides.close_down()
@@ -167,7 +176,7 @@ class _Plane(QWidget):
         if self._setting or self.labels is None:
             return
         source, copy = self._copies["labels"]
-        for name in _BY_HAND:
+        for name in _BY_HAND if copy.visible else ("visible",):  # napari puts the tool of what is hidden down
             if source is not None and source.editable and getattr(source, name) != getattr(copy, name):
                 setattr(source, name, getattr(copy, name))
         if copy.mode == "transform":  # which the labels do not have
@@ -235,6 +244,7 @@ class OtherPlanes(QWidget):
         self._layers.others = list
         self._listen_to([])
         for plane in self.planes:
+            plane.drop_stroke()
             plane.follow({})
         self._shown = None
 

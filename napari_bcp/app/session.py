@@ -314,16 +314,11 @@ class Session:
             self._background.later(lambda: then(case) if case is self.current else None)
 
     def ask_current(self, question: Callable[[OpenCase], T], then: Callable[[T], object]) -> None:
-        """Put a question to the open case that takes a while; the answer is dropped once another one is open."""
+        """Put a question to the open case that takes a while; it is dropped once another one is open."""
         case = self.current
-        if case is None:
-            return
-
-        def answered(answer: T) -> None:
-            if case is self.current:
-                then(answer)
-
-        self._background.run("read", lambda: question(case), answered, self._telling.failed("review"))
+        if case is not None:
+            still, failed = (lambda: case is self.current), self._telling.failed("review")
+            self._background.run("read", lambda: question(case), then, failed, wanted=still)
 
     def edit_current(self, operation: str, *arguments: object) -> None:
         """Do one of the open case's operations (a name of a method of `OpenCase`) as one edit."""

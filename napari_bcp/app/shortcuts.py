@@ -36,7 +36,10 @@ class Shortcuts(QObject):
 
     def add(self, keys: Sequence[str], slot: Callable[[], object], repeats: bool = True) -> None:
         """Do `slot` at each of the keys; again and again while one is held down, if it `repeats`."""
-        shortcut = QShortcut(self._host())
+        host = self._host()
+        if host is None:
+            return  # the window is gone
+        shortcut = QShortcut(host)
         shortcut.setKeys([QKeySequence(key) for key in keys])
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # the canvas has the focus most of the time
         shortcut.setAutoRepeat(repeats)

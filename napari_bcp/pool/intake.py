@@ -12,7 +12,8 @@ from napari_bcp.pool.fingerprint import Fingerprint, fingerprint
 from napari_bcp.pool.masks import values_in
 from napari_bcp.pool.paths import check_name, printable, settled, stored_scan
 from napari_bcp.pool.table import grid_columns
-from napari_bcp.scans import default_classes, pair, read_classes, read_grid, read_mask
+from napari_bcp.scans import default_classes, is_nifti, pair, read_classes, read_grid, read_mask
+from napari_bcp.scans.pairing import FROM_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +56,21 @@ def find_pairs(images: Path, labels: Path | None) -> Pairing:
     """Return which scans and masks the folders hold. Raises PoolError if there is no scan."""
     pairing = pair(images, labels)
     if not pairing.pairs:
-        raise PoolError(
-            f"There is no scan (.nii or .nii.gz) in {images}; name the folder that holds them.", path=images
-        )
+        raise PoolError(f"There is no scan (.nii or .nii.gz) in {images}{_what_else(images)}.", path=images)
     return pairing
+
+
+def _what_else(folder: Path) -> str:
+    """Return how the sentence about a folder without scans goes on: what is in it, and what to do about that."""
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if any(is_nifti(path) for path in entries):
+        return " that is no mask; name the folder that holds them"
+    folders = [path.name for path in entries if path.is_dir()]
+    if folders:
+        return f", only folders ({_some(folders)}): {FROM_FOLDERS}"
+    if entries:
+        return f", only {entries[0].name} and the like; convert scans to NIfTI first, DICOM for example with dcm2niix"
+    return "; name the folder that holds them"
 
 
 def choose_classes(given: Path | Sequence[ClassSpec] | None, pairing: Pairing) -> tuple[ClassSpec, ...]:

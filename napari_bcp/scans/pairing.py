@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ _MASK_ENDING = re.compile(r"(?P<scan>.+)[._-](?:mask|masks|label|labels|seg|segm
 _CHANNEL = re.compile(r"(?P<scan>.+)_(?P<channel>\d{4})")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # no file names on Windows
 _LONGEST_NAME = 100
+FROM_FOLDERS = "name the one with the scans, or, if every case has one, put all scans into one, each under its own name"
+"""What to do with a folder that holds folders only."""
 
 
 class Pair(NamedTuple):
@@ -48,7 +51,8 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
 
     A mask has its scan's name, or that and `_mask`, `_label` or `_seg` (also with `-` or `.`). `images` may be a
     data set of nnU-Net or the Medical Segmentation Decathlon, or its `imagesTr`: masks are then in `labelsTr`,
-    and scans in `imagesTs` have none. Subfolders and hidden files are not looked at.
+    and scans in `imagesTs` have none. Hidden files are not looked at, nor is what lies in subfolders; a note names
+    those that hold NIfTI files.
 
     Of two files that differ in their ending only, the second is left out, with a note.
 
@@ -63,7 +67,7 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
         folder = Path(labels) if labels is not None else root / "labelsTr"
         masks = _files(folder, found) if labels is not None or folder.is_dir() else []
     else:
-        scans, extra = _files(images, found), []
+        scans, extra = _files(images, found, labels), []
         apart = labels is not None and Path(labels).resolve() != images.resolve()
         masks = _files(Path(labels), found) if labels is not None and apart else []
     _read_dataset(root / "dataset.json", found)
@@ -139,10 +143,11 @@ def _without_doubles(paths: list[Path], found: Pairing) -> list[Path]:
     return list(first.values())
 
 
-def _files(folder: Path, found: Pairing) -> list[Path]:
-    """Return the NIfTI files directly in `folder`, sorted by name; note if there are none.
+def _files(folder: Path, found: Pairing, labels: str | Path | None = None) -> list[Path]:
+    """Return the NIfTI files directly in `folder`, sorted by name; note if there are none, or more in subfolders.
 
-    A file that is named itself counts as a folder of one. Raises ScanError if the folder cannot be read.
+    A file that is named itself counts as a folder of one; `labels` may lie in `folder` without being noted. Raises
+    ScanError if the folder cannot be read.
     """
     if is_nifti(folder) and folder.is_file():
         return [folder]
@@ -158,11 +163,24 @@ def _files(folder: Path, found: Pairing) -> list[Path]:
     if files and others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
         found.notes.append(f"Files in {folder.name} that are no NIfTI are left out: {kinds}; convert scans to .nii.gz.")
+    masks = None if labels is None else Path(labels).resolve()
+    inner = [path for path in entries if path.is_dir() and path.resolve() != masks]
     if not files:
-        inner = [path.name for path in entries if path.is_dir()]
-        inside = f", only folders ({_some(inner)}): name the one with the scans" if inner else ""
+        inside = f", only folders ({_some([path.name for path in inner])}): {FROM_FOLDERS}" if inner else ""
         found.notes.append(f"{folder.name} holds no .nii or .nii.gz file{inside}.")
+    elif skipped := [path.name for path in inner if _holds_nifti(path)]:
+        found.notes.append(
+            f"Subfolders of {folder.name} were not looked into, although they hold NIfTI files: {_some(skipped)}; put "
+            "all scans into one folder to use them."
+        )
     return files
+
+
+def _holds_nifti(folder: Path) -> bool:
+    """Return whether there is a NIfTI file directly in a folder; one that cannot be read has none."""
+    with suppress(OSError):
+        return any(is_nifti(path) and not path.name.startswith(".") for path in folder.iterdir())
+    return False
 
 
 def _read_dataset(path: Path, found: Pairing) -> None:

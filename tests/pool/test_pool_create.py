@@ -206,6 +206,28 @@ def test_scans_far_from_the_pool_keep_their_absolute_path(cohort, tmp_path):
         assert moved.scan_path("a") == cohort / "images" / "a.nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (
+            ["p1/ct.nii.gz", "p2/ct.nii.gz"],
+            r", only folders \(p1, p2\): name the one with the scans, or, if every case",
+        ),
+        (["IM1.dcm", "IM2.dcm"], r", only IM1\.dcm and the like; convert scans to NIfTI first, DICOM .* dcm2niix\.$"),
+        (["a_mask.nii.gz"], " that is no mask; name the folder"),
+        ([], "; name the folder that holds them"),
+    ],
+)
+def test_a_folder_without_scans_is_refused_with_what_to_do_about_what_is_there(tmp_path, files, says):
+    (tmp_path / "images").mkdir()
+    for name in files:
+        write_scan(tmp_path / "images" / "a.nii.gz").rename(tmp_path / "scan")
+        (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "scan").rename(tmp_path / "images" / name)
+    with pytest.raises(PoolError, match=rf"^There is no scan \(\.nii or \.nii\.gz\) in .*images{says}"):
+        Pool.create(tmp_path / "pool", tmp_path / "images")
+
+
 def test_extending_adds_new_scans_and_skips_known_ones(pool, cohort):
     write_scan(cohort / "images" / "e.nii.gz", 9)
     write_mask_file(cohort / "labels" / "e.nii.gz", some_mask(2))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_bcp.errors import ScanError
 from napari_bcp.scans import pair
-from napari_bcp.scans.pairing import _safe
+from napari_bcp.scans.pairing import FROM_FOLDERS, _safe
 
 
 def folder(root, *names):
@@ -81,12 +81,21 @@ def test_hidden_files_other_files_and_subfolders_are_passed_over(tmp_path):
     assert found(pair(tmp_path)) == {"a": ("a.nii", None)}
 
 
+def test_subfolders_with_scans_are_noted_unless_the_masks_lie_there(tmp_path):
+    folder(tmp_path, "a.nii", "more/b.nii", "x/c.nii.gz", "masks/a.nii", "words/notes.txt")
+    (note,) = pair(tmp_path, tmp_path / "masks").notes
+    assert note == (
+        f"Subfolders of {tmp_path.name} were not looked into, although they hold NIfTI files: more, x; put all scans "
+        "into one folder to use them."
+    )
+
+
 def test_a_folder_of_folders_is_noted(tmp_path):
     folder(tmp_path, "images/a.nii", "masks/a.nii")
     pairing = pair(tmp_path)
     assert pairing.pairs == []
     (note,) = pairing.notes
-    assert note.endswith("holds no .nii or .nii.gz file, only folders (images, masks): name the one with the scans.")
+    assert note.endswith(f"holds no .nii or .nii.gz file, only folders (images, masks): {FROM_FOLDERS}.")
 
 
 def test_a_missing_folder_is_refused(tmp_path):
