@@ -211,7 +211,7 @@ def test_scans_far_from_the_pool_keep_their_absolute_path(cohort, tmp_path):
     [
         (
             ["p1/ct.nii.gz", "p2/ct.nii.gz"],
-            r", only folders \(p1, p2\): name the one with the scans, or, if every case",
+            r", only folders \(p1, p2\): name the one with the scans, or, if",
         ),
         (["IM1.dcm", "IM2.dcm"], r", only IM1\.dcm and the like; convert scans to NIfTI first, DICOM .* dcm2niix\.$"),
         (["a_mask.nii.gz"], " that is no mask; name the folder"),
