@@ -114,6 +114,11 @@ def test_training_passes_on_what_was_asked(command, tmp_path):
     assert f"napari-bcp predict {tmp_path}" in done.out
 
 
+def test_the_help_says_that_the_last_run_goes_on_with_its_preset(command):
+    """Not that it would become quick."""
+    assert "else that of the last run, or quick" in " ".join(command("train", "--help").out.replace("│", " ").split())
+
+
 def test_none_is_a_word_where_a_setting_has_it_and_an_empty_value_elsewhere():
     assert parse_assignments(["augment=none", "width=none"]) == {"augment": "none", "width": None}
 
