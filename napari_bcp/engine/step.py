@@ -99,7 +99,7 @@ class Learner:
     def _bidirectional_loss(self) -> Tensor:
         """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
         config = self.config
-        ways = ("in", "out") if config.direction == "both" else (config.direction,)
+        ways: tuple[str, ...] = ("in", "out") if config.direction == "both" else (config.direction,)
         if self.plan.batch < len(ways):  # one image: either way by chance
             ways = (ways[int(self.state.rng.integers(len(ways)))],)
         half = self.plan.batch // len(ways)

@@ -536,6 +536,7 @@ class _Loop:
         if best:
             self.state.best = mean
             self._save(checkpoint.BEST)
+            self._save()  # else a run that goes on would not know of it, and put a worse network in its place
         yield Validated(step=self.state.step, dice=means, best=best)
 
 

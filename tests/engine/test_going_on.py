@@ -219,6 +219,22 @@ def test_held_out_cases_stay_so_while_a_labelled_one_is_missing(run, source, coh
     assert (tmp_path / "run" / "best.pt").exists()
 
 
+def test_a_run_that_goes_on_knows_of_its_best_network_also_when_it_was_found_at_the_end(
+    run, source, cohort, tmp_path, monkeypatch
+):
+    """Of four networks that are judged the second is the best one, and stays."""
+    with_mask, without, _ = cohort(5, 4)
+    scores = iter([0.5, 0.9, 0.7, 0.6])
+    monkeypatch.setattr(module, "dice_per_class", lambda *_: dict.fromkeys((1, 2), next(scores)))
+    more = {"src": source(with_mask, without), "hold_out": 1, "validate_every": 0.6, "mixing": 0.0}
+    run(4, **more)  # judged in its middle and in the end
+    best = checkpoint.load(tmp_path / "run" / "best.pt")
+    assert (best["step"], best["best"]) == (4, 0.9)
+    events = run(4, resume=True, **more)
+    assert [event.best for event in of(events, "validated")] == [False, False]
+    assert checkpoint.load(tmp_path / "run" / "best.pt")["step"] == 4
+
+
 def test_a_teacher_that_labels_with_averages_has_them_whatever_the_setting_of_buffers(run, tmp_path):
     run(4, buffers="own", teacher_mode="eval")
     teacher = last(tmp_path, "run")["teacher"]
