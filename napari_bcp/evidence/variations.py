@@ -28,17 +28,25 @@ def _of(setting: str, values: Sequence[Any], **more: Any) -> tuple[Variant, ...]
     return tuple(Variant(str(value), {setting: value, **more}) for value in values)
 
 
+_ONE_LOSS: Final[dict[str, Any]] = {"balanced_share": 0.0}
+"""Without the loss that the quick preset begins with: it lasts until stage 2, so where one variant has a longer stage 1
+than another, or none, the loss would differ as well."""
+
 VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
     "unlabelled": (
-        Variant("used"),
-        Variant("left out", {"stage1_share": 1.0}, unlabelled=False),
-        Variant("left out, no mixing", {"stage1_share": 1.0, "mixing": 0.0, "mixing_late": 0.0}, unlabelled=False),
+        Variant("used", _ONE_LOSS),
+        Variant("left out", {"stage1_share": 1.0, **_ONE_LOSS}, unlabelled=False),
+        Variant(
+            "left out, no mixing",
+            {"stage1_share": 1.0, "mixing": 0.0, "mixing_late": 0.0, **_ONE_LOSS},
+            unlabelled=False,
+        ),
     ),
     "beta": tuple(Variant(name, {"beta": value}) for name, value in (("1/2", 1 / 2), ("2/3", 2 / 3), ("5/6", 5 / 6))),
     "alpha": _of("alpha", (0.0, 0.25, 0.5, 1.0)),
     "mask": _of("mask", ("box", "contact", "random")),
     "direction": _of("direction", ("both", "in", "out")),
-    "pretrain": _of("stage1_share", (0.0, 0.2, 0.4, 0.6, 0.8), stage1_steps=0),
+    "pretrain": _of("stage1_share", (0.0, 0.2, 0.4, 0.6, 0.8), stage1_steps=0, **_ONE_LOSS),
     "mixing": tuple(
         Variant(f"{first} to {last}", {"mixing": first, "mixing_late": last, "mixing_steps": 1})
         for first, last in ((0.0, 0.0), (0.2, 0.2), (0.2, 0.5), (0.5, 1.0), (1.0, 1.0))
@@ -53,10 +61,9 @@ VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
     ),
     "style": _of("style", (0.0, 0.25, 0.5)),
     "augment": _of("augment", ("none", "light", "strong")),
-    "loss": _of("loss", LOSSES, balanced_share=0.0),
+    "loss": _of("loss", LOSSES, **_ONE_LOSS),
 }
-"""By the word that `--vary` takes. Losses are compared without the loss that the quick preset begins with,
-shares of mixed steps as they are named, however few the steps."""
+"""By the word that `--vary` takes. Shares of mixed steps are compared as they are named, however few the steps."""
 
 
 def variants_of(vary: str, only: Sequence[str] = ()) -> tuple[Variant, ...]:

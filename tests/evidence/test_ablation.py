@@ -283,6 +283,12 @@ def test_the_table_is_read_as_it_was_written(sweep, pool):
     assert table(pool, "alpha") == []
 
 
+@pytest.mark.parametrize("vary", ["unlabelled", "pretrain", "loss"])
+def test_where_stage_1_or_the_loss_differs_all_variants_have_one_loss_from_the_beginning(vary):
+    for preset in PRESETS:
+        assert {make_config(preset, one.settings).balanced_share for one in variants_of(vary)} == {0.0}
+
+
 def test_shares_of_mixed_steps_are_reached_however_few_the_steps():
     for variant in variants_of("mixing"):
         first, last = (float(word) for word in variant.name.split(" to "))
