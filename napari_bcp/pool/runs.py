@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 NEWEST: Final = "last.pt"
 BEST: Final = "best.pt"
 
-PLAN_SETTINGS: Final = (
+LASTING_SETTINGS: Final = (
+    "seed",
     "dimensions",
     "network",
     "width",
@@ -30,8 +31,9 @@ PLAN_SETTINGS: Final = (
     "stage1_batch",
     "normalise",
     "fit",
+    "precision",
 )
-"""Settings that shape the plan, and so cannot change while a run goes on."""
+"""Settings of a run's first draws and of its plan, which cannot change while it goes on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def choose_run(
     check_plan : raises ValueError for a plan that cannot be used
     Raises TrainingError when the pool has no accepted mask, SettingError for settings that cannot be.
     """
-    if not pool.classes or not pool.cases("accepted"):
+    # The mask of a reopened case, a draft now, is in force until the next one is accepted.
+    if not pool.classes or all(case.mask_version is None for case in pool.cases(("accepted", "draft"))):
         raise TrainingError(
             f"The pool {pool.root} has no accepted mask; give some with 'napari-bcp accept POOL CASE MASK'."
         )
@@ -73,7 +76,7 @@ def choose_run(
             config = make_config(last.preset, {**own, **settings})
             wanted = config.model_dump(mode="json")
             for key in settings:
-                if key in PLAN_SETTINGS and wanted[key] != last.config.get(key):
+                if key in LASTING_SETTINGS and wanted[key] != last.config.get(key):
                     raise SettingError(
                         f"Setting '{key}' cannot change while run {last.id} goes on; add --fresh to start over."
                     )
