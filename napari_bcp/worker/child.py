@@ -181,7 +181,8 @@ def _predict(job: Predict, desk: Desk) -> Generator[Event, None, None]:
     yield from maker.all(model, todo)
     while (more := desk.wanted()) is not None and not desk.stopping():
         yield from maker.one(model, *more)
-    yield Finished(reason="stopped" if desk.stopping() else "done", step=model.step)
+    if not desk.stopping():  # else `ended` says it: `finished` with "stopped" tells of a training
+        yield Finished(reason="done", step=model.step)
 
 
 class _Source:

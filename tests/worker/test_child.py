@@ -229,6 +229,32 @@ def test_maps_alone_are_made_with_a_checkpoint(child, job, info, tmp_path):
     assert "none.pt" in child.of("failed")[0].text
 
 
+def test_maps_that_are_stopped_do_not_end_a_training(job, info):
+    """On the desk's side of the pipe. A stopped training says `finished`, and the window records it of its run."""
+    desk, said = Desk(), []
+    sent = job(steps=1)
+    order = Predict(
+        checkpoint=f"{sent.run}/last.pt", maps=sent.maps, names=("s2", "s3"), device="cpu", cases=sent.cases
+    )
+
+    def send(report):
+        said.append(report)
+        if report.kind == "progress" and report.task == "making maps" and report.case == "s3" and order in taken:
+            desk.take(Stop())
+        if report.kind == "ended":
+            desk.take(order if order not in taken else Quit())
+            taken.append(order)
+
+    taken = []
+    desk.take(sent)
+    child_module._serve(desk, send)
+    first = kinds(said).index("ended")
+    assert [one.reason for one in said[:first] if one.kind == "finished"] == ["budget"]
+    assert [one.case for one in said[first:] if one.kind == "map"] == ["s2"]
+    assert said[-1].job == "predict"
+    assert not [one for one in said[first:] if one.kind == "finished"]
+
+
 # -- cases ------------------------------------------------------------------------------------------------------
 
 
