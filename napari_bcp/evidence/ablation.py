@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,10 +42,11 @@ from napari_bcp.evidence.pictures import draw_ablation
 from napari_bcp.evidence.variations import Variant, variants_of
 from napari_bcp.files import write_text
 from napari_bcp.metrics import Report, measure_case
-from napari_bcp.scans import is_nifti, read_mask, read_scan, stem
+from napari_bcp.pool.fingerprint import fingerprint
+from napari_bcp.scans import is_nifti, read_grid, read_mask, read_scan, stem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_bcp.config import TrainConfig
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = "report.json"
 MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _FACTS: Final = "facts.json"
 _TRAINED: Final = "trained.json"
 
@@ -105,30 +107,43 @@ def ablate(
 ) -> Iterator[Event]:
     """Train and judge each variant of `vary` with each of `seeds` seeds, and write table and picture.
 
-    truth : folder with masks named as cases; cases that have a mask in the pool are not judged
+    truth : folder with masks named as cases; cases whose mask in the pool is trained on are not judged
     minutes, steps : of each training, 2 minutes if nothing is said
     The last event says how it ended; `table` returns the lines. Raises SettingError, PoolError, MaskError, and what
     training raises.
     """
     if minutes is not None and steps is not None:
         raise SettingError("Give minutes or steps, not both.")
+    if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
+        raise SettingError("The budget must be greater than zero; give --minutes 2, for example.")
     if seeds < 1:
         raise SettingError("One seed is the least.")
-    stop = stop or _never
-    judged = _judged(pool, truth)
-    truths = {name: _digest(path) for name, path in judged.items()}
+    stop, place = stop or _never, pick_device(device)
     source = _AsItWas(PoolSource(pool))
+    judged = _judged(pool, source, truth)
+    contents = _contents(pool, {case.name for case in [*source.labelled(), *source.unlabelled()]} | set(judged))
+    truths = {name: [_digest(path), *contents[name]] for name, path in judged.items()}
     budget = {"minutes": 2.0 if minutes is None and steps is None else minutes, "steps": steps}
-    trainings = _trainings(pool, source, vary, only, preset, budget, seeds, settings or {})
-    place, started, did = pick_device(device), time.monotonic(), 0
-    todo = [one for one in trainings if _facts(one, truths) is None]
+    facts = {
+        "format": _FORMAT,
+        "labelled": [
+            [case.name, os.path.relpath(case.mask or "", pool.root), *contents[case.name]] for case in source.labelled()
+        ],
+        "unlabelled": [[case.name, *contents[case.name]] for case in source.unlabelled()],
+        "device": place.type,
+        **budget,
+    }
+    trainings = _trainings(pool, facts, vary, only, preset, seeds, settings or {})
+    todo = [one for one in trainings if _known(one, truths) is None]
+    started, did = time.monotonic(), 0
+    refused = (yield from _refused(pool, judged, stop)) if todo else {}
     for done, one in enumerate(trainings):
         if one not in todo:
             continue
         left = (time.monotonic() - started) / did * (len(todo) - did) if did else None
         yield Progress(task=f"{vary}", done=done, total=len(trainings), case=one.variant.name, eta_s=left)
         finished = yield from _train_one(one, pool, source, budget, place, stop)
-        if not finished or stop() or not (yield from _judge(one, pool, judged, truths, device, stop)):
+        if not finished or stop() or not (yield from _judge(one, pool, judged, refused, truths, device, stop)):
             yield Finished(reason="stopped", elapsed_s=time.monotonic() - started)
             return
         did += 1
@@ -148,11 +163,14 @@ def table(pool: Pool, vary: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def _judged(pool: Pool, truth: Path) -> dict[str, Path]:
-    """Return the masks in `truth` of cases that have none in the pool, by case."""
+def _judged(pool: Pool, source: CaseSource, truth: Path) -> dict[str, Path]:
+    """Return the masks in `truth` of cases that are not trained on with a mask of the pool, by case."""
+    if not source.labelled():
+        raise PoolError(f"The pool {pool.root} has no accepted mask to train on; accept some first.")
     if not truth.is_dir():
         raise MaskError(f"There is no folder {truth}; name one that holds true masks.", path=truth)
-    free = {case.name for case in pool.cases() if case.status not in ("accepted", "unusable")}
+    free = {case.name for case in pool.cases() if case.status != "unusable"}
+    free -= {case.name for case in source.labelled()}  # that of a reopened case, too
     found = {stem(path): path for path in sorted(truth.iterdir()) if is_nifti(path)}
     judged = {name: path for name, path in found.items() if name in free}
     if not judged:
@@ -160,25 +178,50 @@ def _judged(pool: Pool, truth: Path) -> dict[str, Path]:
     return judged
 
 
+def _contents(pool: Pool, names: Collection[str]) -> dict[str, list[Any]]:
+    """Return what changes with the content of scans, by case; as the pool knew it of those that are away."""
+    found: dict[str, list[Any]] = {}
+    for case in pool.cases():
+        if case.name in names:
+            now = case.fingerprint
+            with suppress(OSError):
+                now = fingerprint(case.path)
+            found[case.name] = [] if now is None else [now.size, now.digest]
+    return found
+
+
+def _refused(
+    pool: Pool, judged: Mapping[str, Path], stop: Callable[[], bool]
+) -> Generator[Event, None, dict[str, str]]:
+    """Read all true masks and return why some cannot be used, by case. Raises MaskError where none can."""
+    refused: dict[str, str] = {}
+    classes = [spec.value for spec in pool.classes]
+    for done, (name, mask) in enumerate(judged.items()):
+        yield Progress(task="reading true masks", done=done, total=len(judged), case=name)
+        if stop():
+            return refused
+        try:
+            read_mask(mask, read_grid(pool.case(name).path), classes=classes)
+        except ScanAwayError:
+            continue  # it may be there when it is judged
+        except BcpError as error:
+            refused[name] = str(error)
+            yield CaseUnusable(case=name, reason=str(error), lasting=False)
+    if len(refused) == len(judged):
+        raise MaskError(f"None of the true masks can be used: {next(iter(refused.values()))}")
+    return refused
+
+
 def _trainings(
     pool: Pool,
-    source: CaseSource,
+    facts: Mapping[str, Any],
     vary: str,
     only: Sequence[str],
     preset: str,
-    budget: Mapping[str, Any],
     seeds: int,
     settings: Mapping[str, Any],
 ) -> list[_Training]:
-    labelled = source.labelled()
-    if not labelled:
-        raise PoolError(f"The pool {pool.root} has no accepted mask to train on; accept some first.")
-    facts = {
-        "format": _FORMAT,
-        "labelled": [[case.name, os.path.relpath(case.mask or "", pool.root)] for case in labelled],
-        "unlabelled": [case.name for case in source.unlabelled()],
-        **budget,
-    }
+    """Return all trainings; `facts` are what they have in common and what makes them others."""
     found = []
     for variant in variants_of(vary, only):
         for number in range(seeds):
@@ -283,23 +326,26 @@ def _judge(
     one: _Training,
     pool: Pool,
     judged: Mapping[str, Path],
-    truths: Mapping[str, str],
+    refused: Mapping[str, str],
+    truths: Mapping[str, Any],
     device: str,
     stop: Callable[[], bool],
 ) -> Generator[Event, None, bool]:
-    """Segment the judged cases and write the report; returns False when stopped.
+    """Segment the judged cases but those that were refused, and write the report; returns False when stopped.
 
     There is no report while a case could not be judged that may be another time: it is judged anew then.
     """
     best = one.folder / checkpoint.BEST
     model = Model.load(best if best.exists() else one.folder / checkpoint.LAST, device)
     names = {spec.value: spec.name for spec in pool.classes}
-    report, later = Report(classes=names), False
+    report, later = Report(classes=names, refused=dict(refused)), False
     for done, (name, mask) in enumerate(judged.items()):
+        if name in refused:
+            continue
         yield Progress(task="judging", done=done, total=len(judged), case=name)
         try:
             scan = read_scan(pool.case(name).path)
-            true = read_mask(mask, scan.grid)
+            true = read_mask(mask, scan.grid, classes=names)
             found = model.segment(scan, stop)
         except BcpError as error:
             later = later or isinstance(error, ScanAwayError | DeviceError)
@@ -322,13 +368,13 @@ def _judge(
     return True
 
 
-def _facts(one: _Training, truths: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return what is known of a training that was judged against these very masks, None of any other."""
+def _known(one: _Training, truths: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return report and facts of a training that was judged on these very scans and masks, None of any other."""
     try:
-        facts: dict[str, Any] = json.loads((one.folder / _FACTS).read_text(encoding="utf-8"))
+        facts, report = (json.loads((one.folder / name).read_text(encoding="utf-8")) for name in (_FACTS, REPORT))
     except (OSError, ValueError):
         return None
-    return facts if facts.get("truths") == truths else None
+    return (report, facts) if facts.get("truths") == truths else None
 
 
 def _digest(path: Path) -> str:
@@ -339,7 +385,7 @@ def _digest(path: Path) -> str:
         return ""  # judging says what is the matter with it
 
 
-def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mapping[str, str]) -> tuple[Path, Path, Path]:
+def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mapping[str, Any]) -> tuple[Path, Path, Path]:
     """Write the table, as CSV and Markdown, and the picture of what is done."""
     lines = _lines(trainings, truths)
     folder = pool.root / "ablations"
@@ -357,14 +403,12 @@ def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mappin
     return paths
 
 
-def _lines(trainings: Sequence[_Training], truths: Mapping[str, str]) -> list[Line]:
+def _lines(trainings: Sequence[_Training], truths: Mapping[str, Any]) -> list[Line]:
     found: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {}
     for one in trainings:
-        facts = _facts(one, truths)
-        if facts is None:
-            continue  # not done yet
-        report = json.loads((one.folder / REPORT).read_text(encoding="utf-8"))
-        found.setdefault(one.variant.name, []).append((one.folder.name, report, facts))
+        known = _known(one, truths)
+        if known is not None:  # else it is not done yet
+            found.setdefault(one.variant.name, []).append((one.folder.name, *known))
     return [_line(name, several) for name, several in found.items()]
 
 

@@ -74,4 +74,4 @@ def variants_of(vary: str, only: Sequence[str] = ()) -> tuple[Variant, ...]:
     for name in only:
         if name not in found:
             raise SettingError(f"'{vary}' has no variant '{name}'; choose from {', '.join(found)}.")
-    return tuple(found[name] for name in only) if only else VARIATIONS[vary]
+    return tuple(found[name] for name in dict.fromkeys(only)) if only else VARIATIONS[vary]

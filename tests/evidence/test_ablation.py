@@ -2,13 +2,16 @@
 
 import csv
 import json
+import math
 import shutil
 import time
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 import napari_bcp
 from napari_bcp.config import PRESETS, make_config
@@ -16,6 +19,7 @@ from napari_bcp.engine import checkpoint
 from napari_bcp.engine import train as engine
 from napari_bcp.engine.cache import Cache
 from napari_bcp.errors import MaskError, PoolError, SettingError
+from napari_bcp.evidence import ablation
 from napari_bcp.evidence.ablation import ablate, table
 from napari_bcp.evidence.variations import VARIATIONS, variants_of
 from napari_bcp.scans import read_grid, write_mask
@@ -220,6 +224,101 @@ def test_a_corrected_truth_is_judged_again_without_training_again(sweep, pool, c
     assert len(table(pool, "beta")) == 1
 
 
+@pytest.fixture
+def changeable(cohort, tmp_path):
+    """Return a pool whose scans the test may change, and a function that runs a sweep of one training in it."""
+    scans = tmp_path / "scans"
+    shutil.copytree(cohort / "images", scans)
+    with napari_bcp.new_pool(tmp_path / "other", scans, cohort / "labels", cohort / "classes.json") as made:
+
+        def go(**more):
+            chosen = {"only": ("2/3",), "steps": 3, "settings": QUICK, "device": "cpu", **more}
+            return list(ablate(made, cohort / "truth", "beta", **chosen))
+
+        yield made, go
+
+
+def flip(path):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), path)
+
+
+@pytest.mark.parametrize("status", ["accepted", "unlabelled"])
+def test_a_scan_with_other_content_makes_another_training_and_another_date_does_not(changeable, status):
+    pool, go = changeable
+    assert trainings(go()) == 1
+    path = pool.cases(status)[0].path
+    path.touch()
+    assert trainings(go()) == 0
+    flip(path)
+    assert trainings(go()) == 1
+
+
+def test_a_scan_that_is_judged_and_not_trained_on_is_judged_again_when_it_has_changed(changeable):
+    pool, go = changeable
+    case = pool.cases("unlabelled")[0]
+    pool.exclude(case.name)
+    seen = []
+    for change in (lambda: None, lambda: None, lambda: flip(case.path)):
+        change()
+        events = go()
+        judged = [event.case for event in events if event.kind == "progress" and event.task == "judging"]
+        seen.append((trainings(events), case.name in judged))
+    assert seen == [(1, True), (0, False), (0, True)]
+
+
+def test_another_kind_of_device_makes_another_training(sweep, pool, monkeypatch):
+    for kind in ("cpu", "cuda", "cuda"):
+        monkeypatch.setattr(ablation, "pick_device", lambda _, kind=kind: torch.device(kind))
+        sweep(only=("2/3",), stop=lambda: True)
+    assert len(list((pool.root / "ablations" / "runs").iterdir())) == 2
+
+
+def test_a_report_that_was_deleted_is_made_again_without_training(sweep, pool):
+    sweep(only=("2/3",))
+    [folder] = runs(pool)
+    (folder / "report.json").unlink()
+    assert trainings(sweep(only=("2/3",))) == 0
+    assert runs(pool) == [folder]
+    assert len(table(pool, "beta")) == 1
+
+
+def test_a_variant_that_is_named_twice_is_one(sweep, pool):
+    assert trainings(sweep(only=("2/3", "2/3"))) == 1
+    assert [(row["variant"], row["seeds"]) for row in table(pool, "beta")] == [("2/3", "1")]
+
+
+def test_a_reopened_case_is_trained_on_and_judges_nothing(sweep, pool):
+    case = pool.cases("accepted")[0]
+    pool.reopen(case.name)
+    events = sweep(only=("2/3",))
+    assert [event.labelled for event in events if event.kind == "planned"] == [3]
+    [report] = [json.loads((run / "report.json").read_text()) for run in runs(pool)]
+    assert len({line["case"] for line in report["cases"]} - {case.name}) == 3
+    assert case.name not in {line["case"] for line in report["cases"]}
+
+
+def test_true_masks_with_other_values_are_refused_before_anything_is_trained(sweep, pool, cohort, tmp_path):
+    """Marked 255 as programs for pictures do: counted as background, it would be a Dice of 0."""
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    free = [case.name for case in pool.cases("unlabelled")]
+    for name in free:
+        grid = read_grid(pool.case(name).path)
+        write_mask(truth / f"{name}.nii.gz", np.full(grid.shape, 255, np.uint8), grid)
+    with pytest.raises(MaskError, match=r"None of the true masks can be used: .*class 255"):
+        sweep(only=("2/3",), truth=truth)
+    assert not trainings(sweep.seen)
+    shutil.copy(cohort / "truth" / f"{free[0]}.nii.gz", truth)
+    events = sweep(only=("2/3",), truth=truth)
+    told = [place for place, event in enumerate(events) if event.kind == "unusable"]
+    assert [events[place].case for place in told] == free[1:]
+    assert told[-1] < next(place for place, event in enumerate(events) if event.kind == "planned")
+    [report] = [json.loads((run / "report.json").read_text()) for run in runs(pool)]
+    assert {line["case"] for line in report["cases"]} == {free[0]}
+    assert sorted(report["refused"]) == free[1:]
+
+
 def test_a_pool_that_was_moved_trains_nothing_again(sweep, pool, cohort, tmp_path):
     sweep(only=("2/3",))
     shutil.copytree(pool.root, tmp_path / "moved")
@@ -263,6 +362,11 @@ def test_a_mask_accepted_in_the_middle_of_a_sweep_changes_none_of_its_trainings(
         ({"only": ("1/3",)}, SettingError, "1/2, 2/3, 5/6"),
         ({"seeds": 0}, SettingError, "One seed"),
         ({"minutes": 1}, SettingError, "not both"),
+        ({"minutes": 0, "steps": None}, SettingError, "greater than zero"),
+        ({"minutes": -1, "steps": None}, SettingError, "greater than zero"),
+        ({"minutes": math.nan, "steps": None}, SettingError, "greater than zero"),
+        ({"steps": 0}, SettingError, "greater than zero"),
+        ({"steps": -1}, SettingError, "greater than zero"),
         ({"truth": Path("/nowhere")}, MaskError, "no folder"),
     ],
 )
