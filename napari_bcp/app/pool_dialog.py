@@ -35,7 +35,7 @@ class PoolDialog(FolderForm):
         self.labels = folder_line("Folder of masks with their scans' names; leave empty if they lie among the scans")
         self.place = folder_line("Folder for table, masks, maps and runs; scans stay where they are")
         self.classes = QLineEdit()
-        self.classes.setPlaceholderText("liver, stomach, aorta")
+        self.classes.setPlaceholderText("liver, stomach, aorta – needed where no scan has a mask yet")
         self.classes.setToolTip(
             "Names of the values 1, 2, 3 … in the masks, or a file that names them; empty: from the data set or masks"
         )
@@ -43,7 +43,7 @@ class PoolDialog(FolderForm):
         self.add_path("&Masks (optional)", self.labels, self._browse_labels)
         if not extend:
             self.add_path("&Pool goes to", self.place, self._browse_place)
-            self.add_path("&Classes (optional)", self.classes, self._browse_classes)
+            self.add_path("&Classes", self.classes, self._browse_classes)
         self.images.textChanged.connect(self._suggest)
         self.place.textEdited.connect(self._placed)
         for line in (self.images, self.labels, self.place, self.classes):

@@ -17,18 +17,29 @@ from typing import TYPE_CHECKING
 os.environ["NAPARI_CONFIG"] = ""  # before napari is imported: nobody's own settings shall show
 
 import napari
+import numpy as np
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from scipy.ndimage import label
 
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.dock import BcpWidget
+from napari_bcp.app.view import camera_of
+from napari_bcp.scans import display_arrays, read_mask, read_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
+    from napari_bcp.app.session import Session
+
+Place = tuple[float, float]
+
 CASES, TRAIN, REVIEW, REPORT = range(4)
-_WIDE, _FRAME_MS = 900, 1600
+_WIDE, _FRAME_MS = 1040, 1600
+_ACCEPTED = 12  # cases, after which the report has something to say
 
 
 class Photographer:
@@ -95,14 +106,90 @@ class Photographer:
 
     def open_first(self) -> None:
         """Open the case that is proposed first."""
+        former = self.session.current
         self.session.next_case()
-        self.wait(lambda: self.session.current is not None and not self.session.busy)
+        self.wait(lambda: self.session.current is not former and not self.session.busy)
+
+    def open(self, name: str) -> None:
+        """Open a case."""
+        self.session.open_case(name)
+        self.wait(lambda: self.session.current is not None and self.session.current.name == name)
+
+    def share(self, row: float, column: float) -> tuple[float, float]:
+        """Return where a place of the axial plane, in voxels, is on the canvas, as shares of its width and height."""
+        view, camera = self.panels.review.layers.view, camera_of(self.viewer)
+        size = self.viewer.window._qt_viewer.canvas.native.size()
+        _, high, wide = view.spacing
+        x = (column * wide - camera.center[-1]) * camera.zoom / size.width() + 0.5
+        y = (row * high - camera.center[-2]) * camera.zoom / size.height() + 0.5
+        return x, y
+
+    def mend(self, truth: NDArray[np.uint8]) -> bool:
+        """Scribble through what the open case lacks most, as a reader would; return whether it became better."""
+        case, layers = self.session.current, self.panels.review.layers
+        for value, index, first, last in lacking(case.labels, truth):
+            before = dice(case.labels, truth, value)
+            layers.choose(value)
+            layers.go_to_slice(0, index)
+            layers.take_brush("smart")
+            QTest.qWait(300)
+            self.stroke(self.share(*first), self.share(*last))
+            self.wait(lambda: "scribble" in case.edits.operations)
+            if dice(case.labels, truth, value) > before + 0.01:
+                return True
+            layers.undo()
+        return False
+
+
+def true_labels(session: Session, folder: Path) -> NDArray[np.uint8]:
+    """Return the true labels of the open case as the window shows labels, z, y, x."""
+    case = session.current
+    scan = read_scan(case.case.path)
+    labels, _ = display_arrays(read_mask(folder / f"{case.name}.nii.gz", scan.grid).voxels, scan.grid)
+    return np.ascontiguousarray(labels)
+
+
+def dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], value: int) -> float:
+    """Return the Dice of one class."""
+    ours, theirs = labels == value, truth == value
+    return float(2 * (ours & theirs).sum() / max(1, ours.sum() + theirs.sum()))
+
+
+def most_lacking(session: Session, folder: Path) -> str:
+    """Return the case whose pseudo-label lacks most of the truth in one slice."""
+    found = {}
+    for case in session.cases:
+        if case.status == "predicted":
+            scan = read_scan(case.path)
+            truth = read_mask(folder / f"{case.name}.nii.gz", scan.grid).voxels
+            pseudo = read_mask(case.map.pseudo_path, scan.grid).voxels
+            found[case.name] = int(((truth > 0) & (pseudo == 0)).sum(axis=(0, 1)).max())
+    return max(found, key=lambda name: found[name])
+
+
+def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[int, int, Place, Place]]:
+    """Return the largest gaps in the axial slices of each class: value, slice, and two far places in it (y, x)."""
+    found = []
+    for value in np.unique(truth[truth > 0]):
+        for index in range(len(truth)):
+            parts, number = label((truth[index] == value) & (labels[index] != value))
+            for part in range(1, number + 1):
+                places = np.argwhere(parts == part)
+                along = (places - places.mean(axis=0)) @ np.linalg.svd(
+                    places - places.mean(axis=0), full_matrices=False
+                )[2][0]
+                order = np.argsort(along)
+                ends = (places[order[int(share * (len(order) - 1))]] for share in (0.2, 0.8))
+                first, last = ((float(y), float(x)) for y, x in ends)
+                found.append((len(places), int(value), index, first, last))
+    return [tuple(rest) for _, *rest in sorted(found, reverse=True)[:5]]
 
 
 def main() -> None:
     """Go the whole way once, and take a picture of every panel."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=Path, help="a pool of your own instead of the sample")
+    parser.add_argument("--truth", type=Path, help="a folder with the true masks of its cases, to mend towards")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--size", default="1280x800")
@@ -113,8 +200,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         one = Photographer(wishes.out, (width, height), wishes.theme)
         one.shoot("welcome")
+        truth = wishes.truth
         if wishes.pool is None:
-            one.session.open_sample(Path(folder) / "sample")
+            truth = Path(folder) / "sample" / "truth"
+            one.session.open_sample(truth.parent)
         else:
             one.session.open_pool(wishes.pool)
         one.wait(lambda: one.session.pool is not None and one.session.proposals)
@@ -125,13 +214,18 @@ def main() -> None:
         one.shoot("train", TRAIN)
         one.wait(lambda: not one.session.training.active and one.session.progress is None)
         one.shoot("cases", CASES)
+        one.open_first()
         one.shoot("review", REVIEW, settle_ms=2500)
         layers = one.panels.review.layers
-        layers.take_brush("smart")
-        one.stroke((0.5, 0.37), (0.54, 0.41))
-        one.wait(lambda: "scribble" in one.session.current.edits.operations)
+        if truth is not None:
+            one.open(most_lacking(one.session, truth))
+            one.shoot("review-before", settle_ms=1500)
+            if not one.mend(true_labels(one.session, truth)):
+                raise SystemExit("No scribble made the labels better: look at the smart brush.")
         one.shoot("review-scribble", settle_ms=1500)
-        layers.undo()
+        layers.show_changes(True)
+        one.shoot("review-changes", settle_ms=1500)
+        layers.show_changes(False)
         layers.take_brush("plain")
         one.panels.review.show_planes(True)
         one.shoot("review-planes", settle_ms=2500)
@@ -139,25 +233,21 @@ def main() -> None:
         layers.show_overlay("uncertainty")
         layers.set_plane("coronal")
         one.shoot("review-uncertainty", settle_ms=1500)
-        layers.show_overlay("map")
-        layers.set_plane("axial")
-        one.session.move_border(layers.chosen, 190, final=True)
-        one.stroke((0.45, 0.45), (0.55, 0.5))
-        one.wait(lambda: not one.session.border_moving)
-        layers.show_changes(True)
-        one.shoot("review-changes", settle_ms=1500)
-        layers.show_changes(False)
-        layers.set_plane("3-D")
         layers.show_overlay("nothing")
+        layers.set_plane("3-D")
         one.shoot("review-3d", settle_ms=1500)
         layers.set_plane("axial")
         layers.show_overlay("map")
-        for _ in range(3):
-            name = one.session.current.name
-            one.stroke((0.45, 0.5), (0.5, 0.5))
-            one.session.accept(then_next=True)
-            one.wait(lambda name=name: one.session.current.name != name and not one.session.busy)
-            QTest.qWait(600)
+        one.session.accept()
+        one.wait(lambda: not one.session.busy and not one.session.current.editable)
+        one.shoot("review-accepted", settle_ms=700)
+        for _ in range(_ACCEPTED):
+            one.open_first()
+            if truth is not None:
+                one.session.edit_current("replace", true_labels(one.session, truth))
+                one.wait(lambda: not one.session.busy)
+            one.session.accept()
+            one.wait(lambda: not one.session.busy and not one.session.current.editable)
         one.shoot("report", REPORT)
         one.save_loop()
         if wishes.theme == "dark":

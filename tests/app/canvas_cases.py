@@ -170,7 +170,7 @@ class HandMadeSession:
     def change(self, **facts):
         """Change the status of the open case, as accepting and reopening do."""
         for name, value in facts.items():
-            setattr(self.current.case if name in ("status", "mask_by") else self.current, name, value)
+            setattr(self.current.case if name in ("status", "mask_by", "mask_version") else self.current, name, value)
         self.cases_changed.emit(frozenset({self.current.name}))
 
     def accept(self, then_next=False):

@@ -124,6 +124,60 @@ def test_until_its_own_map_is_read_no_other_cases_map_lies_over_a_scan(canvas, v
     assert not viewer.layers["uncertainty"].data.any()
 
 
+def test_coming_back_to_the_open_case_finds_it_as_it_was_left(canvas, viewer, session):
+    canvas.go_to_slice(0, 3)
+    canvas.set_contrast(0, 50)
+    canvas.show_changes(True)
+    session.case_opened.emit()
+    assert canvas.view.index == 3
+    assert viewer.layers["scan"].contrast_limits == [0, 50]
+    assert canvas.changes_shown
+
+
+def test_a_ct_window_that_was_chosen_is_that_of_the_next_cases(canvas, viewer, session):
+    canvas.set_contrast(-1350, 150, "lung")
+    for window, wanted in (({"lung": (-1300.0, 100.0)}, [-1300, 100]), ({}, [-20, 250])):
+        other = HandMadeCase("case_bb")
+        other.windows = window
+        session.open(other)
+        assert viewer.layers["scan"].contrast_limits == wanted
+
+
+@pytest.mark.parametrize("act", ["take_brush", "choose", "open"])
+def test_the_labels_are_the_active_layer_again_once_there_is_something_to_paint(canvas, viewer, session, act):
+    """A click on the scan, to change its contrast, takes brush and keys away from the labels."""
+    viewer.layers.selection.active = viewer.layers["scan"]
+    acts = {
+        "take_brush": lambda: canvas.take_brush("smart"),
+        "choose": lambda: canvas.choose(2),
+        "open": lambda: session.open(HandMadeCase("case_bb")),
+    }
+    acts[act]()
+    assert viewer.layers.selection.active is viewer.layers["labels"]
+
+
+def test_going_through_the_slices_is_noted(canvas, viewer, session):
+    assert not session.current.looked, "opening a case is not reading it"
+    viewer.dims.set_point(0, 0)
+    assert session.current.looked
+    session.open(HandMadeCase("case_bb"))
+    assert not session.current.looked
+
+
+def test_in_3d_no_map_comes_before_the_labels_and_a_choice_made_there_holds(canvas, viewer, session):
+    canvas.set_plane("3-D")
+    canvas.choose(2)
+    session.open(HandMadeCase("case_bb"))
+    canvas.show_overlay("uncertainty")
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["labels"]
+    canvas.set_plane("axial")
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["scan", "uncertainty", "labels"]
+    viewer.layers["scan"].visible = False
+    canvas.set_plane("3-D")
+    canvas.set_plane("axial")
+    assert not viewer.layers["scan"].visible, "it was hidden by hand"
+
+
 def test_a_former_cases_strokes_cannot_be_undone_into_the_next(canvas, viewer, session):
     viewer.layers["labels"].paint((12, 10, 10), 2)
     other = HandMadeCase("case_bb")

@@ -92,6 +92,30 @@ def test_moving_the_border_outwards_takes_in_the_rim_and_leaves_islands_alone(po
     np.testing.assert_array_equal(case.labels, case.proposal)
 
 
+def test_a_newer_map_leaves_labels_alone_that_the_reader_goes_through(pool):
+    case = with_map(pool, soft_ball())
+    newer = np.zeros_like(case.labels)
+    newer[2:4] = 1
+    before = case.labels.copy()
+    case.look()
+    assert not case.take_map(case.map, newer)
+    np.testing.assert_array_equal(case.labels, before)
+    assert case.take_newer()
+    np.testing.assert_array_equal(case.labels, newer)
+    assert (case.newer, case.edits.voxels_changed) == (None, 0)
+
+
+def test_a_newer_proposal_is_not_taken_once_there_is_an_edit(pool):
+    case = with_map(pool, soft_ball())
+    case.look()
+    case.take_map(case.map, np.ones_like(case.labels))
+    painted = case.labels.copy()
+    painted[0, 0, 0] = 1
+    case.edits.apply("mend", painted)
+    assert not case.take_newer()
+    np.testing.assert_array_equal(case.labels, painted)
+
+
 def test_a_restored_draft_knows_where_its_borders_are(pool):
     case = with_map(pool, soft_ball())
     assert case.border_at(1) == 128
@@ -191,7 +215,7 @@ def test_why_a_mask_was_refused_is_told_until_there_is_one(tmp_path, pool):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), tmp_path / "more" / "a.nii.gz")
     pool.extend(tmp_path / "scans", tmp_path / "more")
     (note,) = told()
-    assert note.startswith(f"The mask {tmp_path / 'more' / 'a.nii.gz'} was left out: a.nii.gz")
+    assert note.startswith(f"The mask {tmp_path / 'more' / 'a.nii.gz'} was left out: {tmp_path / 'more' / 'a.nii.gz'}")
     pool.accept("a", np.zeros(SHAPE, np.uint8))
     assert told() == []
     pool.reset("a")

@@ -265,7 +265,7 @@ def test_every_field_has_a_tooltip_and_a_letter(dialog):
         "&Scans": dialog.images,
         "&Masks (optional)": dialog.labels,
         "&Pool goes to": dialog.place,
-        "&Classes (optional)": dialog.classes,
+        "&Classes": dialog.classes,
     }
     browsers = [one for one in dialog.findChildren(QAbstractButton) if one.text() == "Browse…"]
     assert len(browsers) == 4

@@ -7,6 +7,7 @@ import pytest
 from made_maps import made_map
 from strokes import paint_cube
 
+from napari_bcp.app import cohort
 from napari_bcp.errors import StateError
 from napari_bcp.events import CaseUnusable, Finished, Planned, Saved
 from napari_bcp.scans import display_arrays, from_display
@@ -217,6 +218,70 @@ def test_a_reset_that_fails_leaves_the_draft_of_the_open_case(quiet, pumped, ope
     assert session.current is case
 
 
+def test_a_case_that_is_opened_again_has_its_undo(opened):
+    case = opened("phantom_004")
+    paint_cube(case)
+    opened("phantom_006")
+    again = opened("phantom_004")
+    assert again is not case
+    assert again.labels.sum() == 64
+    again.edits.undo()
+    assert not again.labels.any()
+
+
+def test_an_excluded_case_that_is_included_while_it_is_open_has_its_draft(quiet, pumped, opened):
+    session, _ = quiet
+    paint_cube(opened("phantom_004"))
+    opened("phantom_006")
+    session.exclude(["phantom_004"])
+    pumped(session, lambda: session.pool.case("phantom_004").status == "excluded")
+    locked = opened("phantom_004")
+    assert not locked.labels.any()
+    session.include(["phantom_004"])
+    pumped(session, lambda: session.current is not locked)
+    assert session.current.labels.sum() == 64
+    session.accept()
+    pumped(session, lambda: session.pool.case("phantom_004").status == "accepted")
+    assert session.pool.mask("phantom_004").sum() == 64
+
+
+def test_of_cases_reset_together_the_open_one_is_read_again_though_another_fails(
+    quiet, pumped, opened, told, monkeypatch
+):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint_cube(case)
+    settled(session, pumped)
+    reset = session.pool.reset
+
+    def not_006(name):
+        if name == "phantom_006":
+            raise StateError("phantom_006 cannot be reset.")
+        reset(name)
+
+    monkeypatch.setattr(session.pool, "reset", not_006)
+    session.reset(["phantom_004", "phantom_006"])
+    pumped(session, lambda: session.current is not case)
+    assert "phantom_006 cannot be reset." in [text for *_, text in told]
+    paint_cube(session.current)
+    settled(session, pumped)
+    assert session.current.edits.problem is None
+
+
+def test_a_draft_that_could_not_be_read_is_put_aside_not_removed(quiet, pumped, opened):
+    session, _ = quiet
+    paint_cube(opened("phantom_004"))
+    opened("phantom_006")
+    journal = session.pool.draft_file("phantom_004")
+    content = journal.read_bytes()
+    journal.write_bytes(b"torn" + content)
+    case = opened("phantom_004")
+    assert not case.edits.has_draft
+    session.accept()
+    pumped(session, lambda: session.pool.case("phantom_004").status == "accepted")
+    assert journal.with_name(journal.name + ".before").read_bytes() == b"torn" + content
+
+
 # -- verdicts -----------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +367,43 @@ def test_the_rule_accepts_what_every_class_is_good_enough_for(quiet, pumped, tru
     pumped(session, lambda: session.pool.case("phantom_003").status == "accepted")
     assert session.pool.case("phantom_003").mask_by == "rule"
     np.testing.assert_array_equal(session.pool.mask("phantom_003"), truth("phantom_003"))
+
+
+def test_the_rule_lets_other_work_with_the_pool_in_between(quiet, pumped, truth, phantom_pool, monkeypatch):
+    session, trainer = quiet
+    for name in ("phantom_003", "phantom_004", "phantom_006"):
+        trainer.heard(made_map(phantom_pool, name, truth(name), soft=0.97))
+    pumped(session, lambda: len([c for c in session.cases if c.status == "predicted"]) == 3)
+    monkeypatch.setattr(cohort, "_SLICE_S", 1e-4)  # one at a time
+    done, first, accept = [], [], session.pool.accept
+
+    def accepted_first(name, *arguments, **more):
+        accept(name, *arguments, **more)
+        done.append(name)
+        if not first:
+            first.append(name)
+            session.exclude(["phantom_001"])
+
+    monkeypatch.setattr(session.pool, "accept", accepted_first)
+    exclude = session.pool.exclude
+    monkeypatch.setattr(session.pool, "exclude", lambda name: (exclude(name), done.append("excluded")))
+    session.accept_all_above(0.9)
+    pumped(session, lambda: len(done) == 4)
+    assert done.index("excluded") < 3, "it has not waited for all of them"
+    pumped(session, lambda: not session.progress)
+    assert len([c for c in session.cases if c.mask_by == "rule"]) == 3
+
+
+def test_what_the_rule_accepted_is_a_proposal_again_with_its_map_once_taken_back(quiet, pumped, truth, phantom_pool):
+    session, trainer = quiet
+    trainer.heard(made_map(phantom_pool, "phantom_003", truth("phantom_003"), soft=0.97))
+    pumped(session, lambda: session.cases_above(0.9))
+    session.accept_all_above(0.9)
+    pumped(session, lambda: session.pool.case("phantom_003").status == "accepted")
+    session.take_back(["phantom_003"])
+    pumped(session, lambda: session.pool.case("phantom_003").status == "predicted")
+    assert session.pool.case("phantom_003").map.map_path.exists()
+    assert session.pool.mask_path("phantom_003") is None
 
 
 def test_excluded_cases_come_back_with_their_status_and_reset_ones_without_anything(quiet, pumped, opened):

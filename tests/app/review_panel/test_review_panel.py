@@ -60,7 +60,9 @@ def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key)
         click(panel.verdict.accept)
     assert session.done == [("accept", False)]
     assert not viewer.layers["labels"].editable
-    assert [one.isVisible() for one in (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject)] == [False] * 3
+    assert [one.isVisible() for one in (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject)] == [
+        False
+    ] * 3
     assert [one.isVisible() for one in (panel.verdict.reopen, panel.verdict.next)] == [True] * 2
     assert panel._status.text() == "accepted"
     assert "locked" in panel._source.text()
@@ -410,7 +412,14 @@ def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch
 def test_nothing_can_be_done_while_something_is_being_done(alone, session):
     viewer, panel = alone
     painted(session)
-    buttons = (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject, panel._undo, panel._revert, panel._border)
+    buttons = (
+        panel.verdict.accept,
+        panel.verdict.accept_next,
+        panel.verdict.reject,
+        panel._undo,
+        panel._revert,
+        panel._border,
+    )
     session.be_busy("fill_holes")
     assert panel.verdict.saved.text() == "Fill holes…"
     assert not any(one.isEnabled() for one in (*buttons, *panel._clean_ups.values()))
