@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,7 @@ A_SCAN: Final = 4000
 """Most voxels of a class that are kept of one scan before the draw."""
 DRAWN: Final = 2000
 """Most voxels of a class that are drawn on each side."""
+_LONGEST: Final = 100  # characters of a file's name
 
 
 @dataclass
@@ -74,7 +77,8 @@ def compare_features(
 ) -> Iterator[Event]:
     """Compare features of labelled and unlabelled scans in the pool's last run, or in `runs`, and write the results.
 
-    runs : numbers of runs of the pool, or paths of checkpoints. The table (CSV) and the picture lie in POOL/features.
+    runs : numbers of runs of the pool, or paths of checkpoints. The table (CSV) and the picture lie in POOL/features;
+    when `stop` says so before the last scan of the last run, nothing is written.
     Voxels that the network gives a class are taken, of labelled scans only those that truly have it.
     Raises CheckpointError, PoolError.
     """
@@ -197,11 +201,20 @@ def _write(pool: Pool, found: Sequence[NetworkFeatures]) -> tuple[Path, Path]:
             facts = (network.run, network.step, network.unlabelled, one.name, len(one.labelled))
             writer.writerow([*facts, *_numbers(one.shift), *_numbers(one.floor)])
     folder = pool.root / "features"
-    name = "-".join(network.run for network in found)
+    name = _file_name([network.run for network in found])
     table, picture = folder / f"{name}.csv", folder / f"{name}.png"
     write_text(table, out.getvalue())
     draw_features(picture, found)
     return table, picture
+
+
+def _file_name(runs: Sequence[str]) -> str:
+    """Return a name of results, of the runs' names: these stand in checkpoints, and may be anything."""
+    name = "-".join(runs)
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if plain == name and 0 < len(name) <= _LONGEST:
+        return name
+    return f"{plain[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _numbers(shift: FeatureShift | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from napari_bcp.engine.cache import Cache
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.sources import PoolSource
 from napari_bcp.errors import CheckpointError, PoolError
-from napari_bcp.evidence.features import _sample, compare_features
+from napari_bcp.evidence.features import NetworkFeatures, _sample, _write, compare_features
 
 from tiny import QUICK  # isort: skip
 
@@ -53,6 +54,29 @@ def test_several_runs_stand_side_by_side_and_the_same_draw_is_made_again(trained
     assert {row["run"] for row in first} == {"0001", "0002"}
     list(compare_features(trained, ["0001", "0002"], device="cpu"))
     assert rows(trained, "0001-0002") == first
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [["../../outside"], [".."], [""], ["a/b", "c\\d\0"], [f"{number:016d}" for number in range(60)]],
+)
+def test_results_lie_in_their_folder_whatever_runs_are_called(tmp_path, runs):
+    pool = SimpleNamespace(root=tmp_path / "pool")
+    paths = _write(pool, [NetworkFeatures(run, 1, 0) for run in runs])
+    assert all(path.is_file() for path in paths)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(paths)
+    assert {path.resolve().parent for path in paths} == {tmp_path / "pool" / "features"}
+    assert paths != _write(pool, [NetworkFeatures(run, 1, 0) for run in [*runs, "other"]])
+
+
+def test_stopped_it_leaves_no_results_and_begins_anew(trained):
+    seen = []
+    for event in compare_features(trained, device="cpu", stop=lambda: len(seen) > 2):
+        seen.append(event)
+    assert seen[-1].reason == "stopped"
+    assert not (trained.root / "features").exists()
+    begun = next(iter(compare_features(trained, device="cpu")))
+    assert (begun.kind, begun.done) == ("progress", 0)
 
 
 def test_features_are_taken_where_the_network_says_the_class_and_the_mask_agrees(trained):
