@@ -285,7 +285,7 @@ def accept(bench: Bench) -> dict[str, Any]:
         before = len(bench.told)
         start = time.perf_counter()
         with bench.heart.listening("accepting while training"):
-            QTest.mouseClick(bench.panels.review._accept, Qt.MouseButton.LeftButton)
+            QTest.mouseClick(bench.panels.review.verdict.accept, Qt.MouseButton.LeftButton)
             wait(lambda name=name, before=before: any(f"{name} joined" in text for text in bench.told[before:]))
             step = bench.session.training.step
             wait(lambda step=step: bench.session.training.step > step)

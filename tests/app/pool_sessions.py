@@ -121,7 +121,7 @@ class PoolSession:
         self._act("reset", names, "unlabelled", map=None, mask_by=None, mask_version=None)
 
     def take_back(self, names):
-        self._act("take_back", names, "predicted", mask_by=None, mask_version=None)
+        self._act("take back", names, "predicted", mask_by=None, mask_version=None)
 
     def _act(self, action, names, status, **facts):
         self.done.append((action, *names))

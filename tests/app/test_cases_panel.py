@@ -118,7 +118,16 @@ def test_the_hand_made_session_has_nothing_that_the_real_one_lacks():
             assert list(inspect.signature(method).parameters) == list(inspect.signature(real).parameters), name
     for name in ("pool", "cases", "classes", "proposals", "pool_changed", "case_opened", "open_case", "next_case"):
         assert hasattr(Session, name), name
-    for name in ("predict_now", "exclude", "include", "reset", "cases_above", "accept_all_above", "ask_report"):
+    for name in (
+        "predict_now",
+        "exclude",
+        "include",
+        "reset",
+        "take_back",
+        "cases_above",
+        "accept_all_above",
+        "ask_report",
+    ):
         assert hasattr(Session, name), name
 
 
@@ -423,7 +432,7 @@ def test_accepting_closes_the_box_and_can_be_taken_back(session, above, qtbot):
     back = buttons(above)["Take 1 back"]
     assert back.toolTip() == "Let 1 case that the rule accepted just now be proposals again"
     qtbot.mouseClick(back, LEFT)
-    assert session.done[1:] == [("take_back", "case_1")]
+    assert session.done[1:] == [("take back", "case_1")]
     assert session.by_name["case_1"].status == "predicted"
     assert not back.isVisible()
 
@@ -445,7 +454,7 @@ def test_nothing_can_be_taken_back_before_the_pool_has_it(session, above, qtbot)
     assert not buttons(above)["Take 2 back"].isEnabled()
     session.accepted_by_rule("case_1", "case_2")
     qtbot.mouseClick(buttons(above)["Take 2 back"], LEFT)
-    assert session.done[-1] == ("take_back", "case_1", "case_2")
+    assert session.done[-1] == ("take back", "case_1", "case_2")
 
 
 def test_what_the_disk_refused_to_accept_is_not_offered_to_be_taken_back(session, above, qtbot):
@@ -464,7 +473,7 @@ def test_what_a_person_has_touched_since_is_not_taken_back(session, above, qtbot
     qtbot.mouseClick(buttons(above)["Accept 2 cases"], LEFT)
     session.change("case_1", mask_by="person", mask_version=2)
     qtbot.mouseClick(buttons(above)["Take 1 back"], LEFT)
-    assert session.done[-1] == ("take_back", "case_2")
+    assert session.done[-1] == ("take back", "case_2")
 
 
 def test_without_maps_there_is_nothing_for_the_rule(session, panel):

@@ -377,8 +377,8 @@ def test_nothing_is_cut_off_at_1280_by_800(show, full, pumped, qtbot):
     case.labels[box] = 1
     case.edits.record_stroke([(box, None, old, 1)])
     widget.tabs.setCurrentIndex(REVIEW)
-    qtbot.mouseClick(widget.review._reject, LEFT)
-    assert widget.review._question.isVisible()
+    qtbot.mouseClick(widget.review.verdict.reject, LEFT)
+    assert widget.review.verdict.question.isVisible()
     case.edits.apply("clear", np.zeros_like(case.labels))
     widget.review.lists.setCurrentIndex(1)
     pumped(session, lambda: widget.review.lists.islands.topLevelItemCount() >= 2)
@@ -400,7 +400,7 @@ def test_nothing_is_cut_off_of_an_accepted_case_and_the_welcome_page(show, full,
     widget.tabs.setCurrentIndex(REVIEW)
     session.open_case("phantom_001")
     pumped(session, lambda: session.current.name == "phantom_001")
-    qtbot.waitUntil(widget.review._reopen.isVisible)
+    qtbot.waitUntil(widget.review.verdict.reopen.isVisible)
     assert cut_off(widget) == []
     session.close_pool()
     pumped(session, lambda: session.pool is None)

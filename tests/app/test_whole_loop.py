@@ -73,7 +73,7 @@ def test_train_look_mend_accept_and_the_mask_joins_the_training(make_napari_view
     qtbot.waitUntil(lambda: case.case.status == "draft", timeout=MINUTE)
 
     # accept, by the button: a version on disk, and the training takes it in
-    click(qtbot, widget.review._accept)
+    click(qtbot, widget.review.verdict.accept)
     qtbot.waitUntil(lambda: case.case.status == "accepted" and not session.busy, timeout=MINUTE)
     assert not case.editable
     assert not draft.exists()
