@@ -298,7 +298,8 @@ class Coach:
             telling.tell("info", report.text, "train")
         elif report.kind == "finished" and report.reason != "done":
             status = "finished" if report.reason == "budget" else "stopped"
-            self._update_run(self.state.run, status=status, step=report.step, elapsed_s=report.elapsed_s)
+            came = {"step": report.step, "elapsed_s": report.elapsed_s} if report.step else {}  # ended before it began
+            self._update_run(self.state.run, status=status, **came)
         elif report.kind == "failed":
             if self.state.phase == "failed":
                 self._update_run(self.state.run, status="failed")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_bcp.engine.fingerprint import has_air, looks_like_ct
 from napari_bcp.files import atomic_path
 from napari_bcp.scans import Grid, read_grid, read_mask, read_scan
 from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
@@ -98,6 +99,8 @@ class Cache:
         self.folder = folder / plan.grid_key
         self.plan = plan
         self.classes = tuple(classes)
+        self.unlike: list[str] = []
+        """Cases prepared here that are no CT where the plan is for CT, or look like one where it is not."""
 
     def get(self, case: CaseFiles) -> Prepared:
         """Return the prepared case, preparing it first where needed.
@@ -131,6 +134,9 @@ class Cache:
 
     def _prepare(self, case: CaseFiles, image_file: Path | None, labels_file: Path | None) -> None:
         scan = read_scan(case.scan)
+        ct = self.plan.normalise == "ct"
+        if image_file is not None and (not has_air(scan.voxels) if ct else looks_like_ct(scan.voxels)):
+            self.unlike.append(case.name)
         shape = network_shape(self.plan, scan.grid)
         if labels_file is not None and case.mask is not None:
             mask = read_mask(case.mask, scan.grid, classes=self.classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import BaseModel
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_bcp.scans import Mask, Scan
+
+
+_AIR: Final = -200.0  # Hounsfield units; air has -1000
+_HIGHEST: Final = 33_000.0
 
 
 class Fingerprint(BaseModel, frozen=True):
@@ -34,6 +38,17 @@ class Fingerprint(BaseModel, frozen=True):
     parts: dict[int, int] = {}
 
 
+def has_air(voxels: NDArray[np.float32]) -> bool:
+    """Return whether a scan's values (x, y, z) may be Hounsfield units: a CT has air, and MR hardly values below 0."""
+    return float(np.percentile(voxels[::4, ::4, ::4], 0.5)) < _AIR and float(voxels.max()) < _HIGHEST
+
+
+def looks_like_ct(voxels: NDArray[np.float32]) -> bool:
+    """Return whether a scan's values (x, y, z) are Hounsfield units as scanners write them: whole numbers, with air."""
+    sample = voxels[::4, ::4, ::4]
+    return has_air(voxels) and bool((sample == np.rint(sample)).all())
+
+
 class Survey:
     """Collects what a fingerprint needs, scan by scan, keeping samples and sums only."""
 
@@ -49,9 +64,7 @@ class Survey:
         """Look at one labelled scan."""
         self.scans += 1
         sample = scan.voxels[::4, ::4, ::4]
-        low = float(np.percentile(sample, 0.5))
-        whole = bool((sample == np.rint(sample)).all())
-        self._ct.append(low < -200 and float(scan.voxels.max()) < 33_000 and whole)
+        self._ct.append(looks_like_ct(scan.voxels))
         values = scan.voxels[mask.voxels > 0]
         self._inside.append(values[:: max(1, len(values) // 50_000)].copy())
         self._anywhere.append(sample.ravel()[:: max(1, sample.size // 50_000)].copy())

@@ -434,6 +434,12 @@ class _Loop:
             return
         self.ready.append(case)
         self.sampler.add_unlabelled(case)
+        if case.name in self.cache.unlike[:1] and self.config.normalise == "auto":  # one sentence for all of them
+            one, others = ("like no CT", "CT") if self.plan.normalise == "ct" else ("like a CT", "none")
+            yield Note(
+                text=f"{case.name} looks {one}, and scans with masks are {others}: exclude what is of another kind, "
+                "since CT and MR in one pool spoil each other. Others of that kind are not named."
+            )
 
     def _choose_held_out(self, cases: list[CaseFiles]) -> list[CaseFiles]:
         """Hold out one labelled case in five from ten on, or as many as the settings say; always the same ones."""

@@ -452,6 +452,10 @@ def test_what_the_child_reports_stands_in_the_pool(running, pumped, phantom_pool
     pumped(session, lambda: session.pool.last_run().status == "stopped")
     run = session.pool.last_run()
     assert (run.plan, run.step, run.elapsed_s, run.checkpoint) == ({"classes": [1, 2, 3]}, 41, 12.5, checkpoint)
+    trainer.heard(Finished(reason="budget", step=0, elapsed_s=0.0))  # gone on, and stopped before its first step
+    pumped(session, lambda: session.pool.last_run().status == "finished")
+    run = session.pool.last_run()
+    assert (run.step, run.elapsed_s) == (41, 12.5)
     pumped(session, lambda: session.pool.case("phantom_006").status == "unusable")
 
 
