@@ -132,12 +132,13 @@ class Photographer:
             layers.choose(value)
             layers.go_to_slice(0, index)
             layers.take_brush("smart")
-            QTest.qWait(300)
+            self.shoot("review-before", settle_ms=1500)
             self.stroke(self.share(*first), self.share(*last))
             self.wait(lambda: "scribble" in case.edits.operations)
-            if dice(case.labels, truth, value) > before + 0.01:
+            if dice(case.labels, truth, value) > before + 0.002:
                 return True
             layers.undo()
+            self.frames.pop()
         return False
 
 
@@ -156,21 +157,22 @@ def dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], value: int) -> flo
 
 
 def most_lacking(session: Session, folder: Path) -> str:
-    """Return the case whose pseudo-label lacks most of the truth in one slice."""
+    """Return the case whose pseudo-label has the lowest Dice of a class."""
     found = {}
     for case in session.cases:
         if case.status == "predicted":
             scan = read_scan(case.path)
             truth = read_mask(folder / f"{case.name}.nii.gz", scan.grid).voxels
             pseudo = read_mask(case.map.pseudo_path, scan.grid).voxels
-            found[case.name] = int(((truth > 0) & (pseudo == 0)).sum(axis=(0, 1)).max())
-    return max(found, key=lambda name: found[name])
+            found[case.name] = min(dice(pseudo, truth, value) for value in np.unique(truth[truth > 0]))
+    return min(found, key=lambda name: found[name])
 
 
 def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[int, int, Place, Place]]:
-    """Return the largest gaps in the axial slices of each class: value, slice, and two far places in it (y, x)."""
+    """Return the largest gaps in axial slices, by the size of their class: value, slice, two far places in it."""
     found = []
     for value in np.unique(truth[truth > 0]):
+        whole = (truth == value).sum()
         for index in range(len(truth)):
             parts, number = label((truth[index] == value) & (labels[index] != value))
             for part in range(1, number + 1):
@@ -181,8 +183,8 @@ def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[i
                 order = np.argsort(along)
                 ends = (places[order[int(share * (len(order) - 1))]] for share in (0.2, 0.8))
                 first, last = ((float(y), float(x)) for y, x in ends)
-                found.append((len(places), int(value), index, first, last))
-    return [tuple(rest) for _, *rest in sorted(found, reverse=True)[:5]]
+                found.append((len(places) / whole, int(value), index, first, last))
+    return [tuple(rest) for _, *rest in sorted(found, reverse=True)[:10]]
 
 
 def main() -> None:
@@ -208,6 +210,7 @@ def main() -> None:
             one.session.open_pool(wishes.pool)
         one.wait(lambda: one.session.pool is not None and one.session.proposals)
         one.shoot("cases-before", CASES)
+        one.panels.train._minutes.setValue(wishes.minutes)
         one.session.start_training("quick", wishes.minutes, {})
         one.open_first()
         one.wait(lambda: one.session.training.share > 0.6 or not one.session.training.active)
@@ -219,7 +222,6 @@ def main() -> None:
         layers = one.panels.review.layers
         if truth is not None:
             one.open(most_lacking(one.session, truth))
-            one.shoot("review-before", settle_ms=1500)
             if not one.mend(true_labels(one.session, truth)):
                 raise SystemExit("No scribble made the labels better: look at the smart brush.")
         one.shoot("review-scribble", settle_ms=1500)
