@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -327,7 +327,7 @@ def segment(
     images : NIfTI files, or folders of them.  out : folder for masks, each named as its image, on its grid.
     probabilities : also write NAME_prob_CLASS.nii.gz, 8 bit.
     replace : make files anew that are in `out` already; otherwise they stay, so that an interrupted call can be
-        repeated, and a note says how many. A scan is never replaced.
+        repeated, and a note says how many. Neither these scans nor those of the pool are ever replaced.
     A file that cannot be used is reported and the rest goes on. Raises CheckpointError, ScanError when there is
     nothing to segment, and PoolError when `out` cannot be written.
     """
@@ -340,18 +340,18 @@ def segment(
     source, out = Path(source), Path(out)
     if source.is_dir():
         with _opened(source) as opened:
-            run = last_trained(opened)
+            run, own = last_trained(opened), {case.path for case in opened.cases()}
         if run is None:
             raise CheckpointError(f"The pool {source} has no run; train first with 'napari-bcp train'.", path=source)
         checkpoint = best_checkpoint(run)
     else:
-        checkpoint = source
+        checkpoint, own = source, set()
     with _writing(out, "choose another folder with -o"):
         check_writable(out)
     model = Model.load(checkpoint, device)
     values = model.plan.classes if probabilities else ()
     targets = {file: [out / f"{stem(file)}.nii.gz", *(_probability(out, file, k) for k in values)] for file in files}
-    refused = _without_a_place(targets, out)
+    refused = _without_a_place(targets, out, own)
     for file, reason in refused.items():
         yield CaseUnusable(case=stem(file), reason=reason)
     wanted = [target for file in files if file not in refused for target in targets[file]]
@@ -413,10 +413,10 @@ def _probability(out: Path, file: Path, value: int) -> Path:
     return out / f"{stem(file)}_prob_{value}.nii.gz"
 
 
-def _without_a_place(targets: Mapping[Path, Sequence[Path]], out: Path) -> dict[Path, str]:
+def _without_a_place(targets: Mapping[Path, Sequence[Path]], out: Path, own: Collection[Path]) -> dict[Path, str]:
     """Return the scans whose files must not be written to the folder `out`, with the sentence why.
 
-    targets : what is to be written of each scan
+    targets : what is to be written of each scan;  own : scans of the pool
     A scan must not get what another one gets, and no file may take a scan's place or lie beside it under its name.
     """
     from napari_bcp.scans import stem
@@ -433,7 +433,7 @@ def _without_a_place(targets: Mapping[Path, Sequence[Path]], out: Path) -> dict[
             others = [other for other in owners[target] if other != file]
             if others:
                 refused[file] = f"{file} and {others[0]} would both become {target}: rename one, or leave one out."
-            elif target.resolve() in scans or stem(target) in beside:
+            elif target.resolve() in scans or target.resolve() in own or stem(target) in beside:
                 refused[file] = (
                     f"What is made of {file} would be named as a scan in {out}: choose another folder with -o."
                 )

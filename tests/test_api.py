@@ -248,6 +248,11 @@ def test_nothing_is_written_over_or_beside_a_scan_even_if_files_may_be_replaced(
     events = list(api.segment(pool.root, [plain, second], cohort / "images", device="cpu", replace=True))
     assert [event.kind for event in events if event.kind in ("unusable", "map")] == ["unusable", "unusable"]
     assert files_in(cohort / "images") == before
+    (tmp_path / "today").mkdir()
+    shutil.copyfile(second, tmp_path / "today" / first.name)  # another scan with the name of one in the pool
+    events = list(api.segment(pool.root, [tmp_path / "today" / first.name], first.parent, device="cpu", replace=True))
+    assert [event.kind for event in events if event.kind in ("unusable", "map")] == ["unusable"]
+    assert files_in(cohort / "images") == before
     (tmp_path / "links").mkdir()
     linked = tmp_path / "links" / "other.nii.gz"
     linked.symlink_to(second)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_bcp.engine.fingerprint import has_air, looks_like_ct
+from napari_bcp.engine.fingerprint import has_air
+from napari_bcp.errors import ScanAwayError
 from napari_bcp.files import atomic_path
 from napari_bcp.scans import Grid, read_grid, read_mask, read_scan
 from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
@@ -100,7 +101,7 @@ class Cache:
         self.plan = plan
         self.classes = tuple(classes)
         self.unlike: list[str] = []
-        """Cases prepared here that are no CT where the plan is for CT, or look like one where it is not."""
+        """Cases prepared here whose values are no Hounsfield units where the plan is for these, or the other way."""
 
     def get(self, case: CaseFiles) -> Prepared:
         """Return the prepared case, preparing it first where needed.
@@ -134,8 +135,7 @@ class Cache:
 
     def _prepare(self, case: CaseFiles, image_file: Path | None, labels_file: Path | None) -> None:
         scan = read_scan(case.scan)
-        ct = self.plan.normalise == "ct"
-        if image_file is not None and (not has_air(scan.voxels) if ct else looks_like_ct(scan.voxels)):
+        if image_file is not None and has_air(scan.voxels) != (self.plan.air or self.plan.normalise == "ct"):
             self.unlike.append(case.name)
         shape = network_shape(self.plan, scan.grid)
         if labels_file is not None and case.mask is not None:
@@ -159,7 +159,14 @@ class Cache:
 def _key(*files: Path) -> str:
     parts = []
     for file in files:
-        facts = file.stat()
+        try:
+            facts = file.stat()
+        except OSError as error:
+            raise ScanAwayError(
+                f"{file} cannot be read ({error.strerror or error}): bring it back, say where it is with 'napari-bcp "
+                "relocate', or exclude its case.",
+                path=file,
+            ) from None
         parts.append(f"{file.resolve()}|{facts.st_size}|{facts.st_mtime_ns}")
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 

@@ -24,9 +24,10 @@ _HIGHEST: Final = 33_000.0
 class Fingerprint(BaseModel, frozen=True):
     """Sizes in mm along x, y, z; medians over scans.
 
-    ct : whether values look like Hounsfield units.  foreground : 0.5, 50 and 99.5 percentile, mean and SD of the
-    values inside the structures, over labelled scans.  diameters : per class value, diameter in mm of a ball of
-    the class's median volume.  parts : per class value, of how many parts it consists in the mask with most of them.
+    ct : whether values are Hounsfield units as scanners write them.  air : whether they may be any.
+    foreground : 0.5, 50 and 99.5 percentile, mean and SD of the values inside the structures, over labelled scans.
+    diameters : per class value, diameter in mm of a ball of the class's median volume.  parts : per class value, of
+    how many parts it consists in the mask with most of them.
     """
 
     shape: tuple[float, float, float]
@@ -36,17 +37,12 @@ class Fingerprint(BaseModel, frozen=True):
     foreground: tuple[float, float, float, float, float]
     diameters: dict[int, float]
     parts: dict[int, int] = {}
+    air: bool = False
 
 
 def has_air(voxels: NDArray[np.float32]) -> bool:
     """Return whether a scan's values (x, y, z) may be Hounsfield units: a CT has air, and MR hardly values below 0."""
     return float(np.percentile(voxels[::4, ::4, ::4], 0.5)) < _AIR and float(voxels.max()) < _HIGHEST
-
-
-def looks_like_ct(voxels: NDArray[np.float32]) -> bool:
-    """Return whether a scan's values (x, y, z) are Hounsfield units as scanners write them: whole numbers, with air."""
-    sample = voxels[::4, ::4, ::4]
-    return has_air(voxels) and bool((sample == np.rint(sample)).all())
 
 
 class Survey:
@@ -55,6 +51,7 @@ class Survey:
     def __init__(self) -> None:
         self.scans = 0
         self._ct: list[bool] = []
+        self._air: list[bool] = []
         self._inside: list[NDArray[np.float32]] = []
         self._anywhere: list[NDArray[np.float32]] = []
         self._volumes: dict[int, list[float]] = {}
@@ -64,7 +61,8 @@ class Survey:
         """Look at one labelled scan."""
         self.scans += 1
         sample = scan.voxels[::4, ::4, ::4]
-        self._ct.append(looks_like_ct(scan.voxels))
+        self._air.append(has_air(scan.voxels))
+        self._ct.append(self._air[-1] and bool((sample == np.rint(sample)).all()))
         values = scan.voxels[mask.voxels > 0]
         self._inside.append(values[:: max(1, len(values) // 50_000)].copy())
         self._anywhere.append(sample.ravel()[:: max(1, sample.size // 50_000)].copy())
@@ -89,6 +87,7 @@ class Survey:
             foreground=(*map(float, percentiles), float(values.mean()), float(values.std()) or 1.0),
             diameters={k: float((6 * np.median(v) / np.pi) ** (1 / 3)) for k, v in sorted(self._volumes.items())},
             parts=dict(sorted(self._parts.items())),
+            air=all(self._air),
         )
 
 

@@ -55,6 +55,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     device: str
     bfloat16: bool
     parts: tuple[int, ...] = ()  # of runs before it was measured: one each
+    air: bool = False  # whether values may be Hounsfield units
 
     def bfloat16_on(self, device: torch.device) -> bool:
         """Say whether to compute in bfloat16: as was decided for the device that the plan was made for."""
@@ -161,6 +162,7 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
         device=device.type,
         bfloat16=config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_pays(device)),
         parts=tuple(found.parts.get(value, 1) for value in sorted(classes)),
+        air=found.air,
     )
 
 

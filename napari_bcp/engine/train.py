@@ -177,6 +177,7 @@ class _Loop:
         stop: Callable[[], bool],
         between: Between | None,
     ) -> None:
+        self.told_kinds = False  # whether a scan of another kind was named
         self.source, self.folder, self.cache = source, folder, cache
         self.plan, self.config, self.budget, self.device = plan, config, budget, device
         self.state, self.stop, self.between = state, stop, between
@@ -360,6 +361,7 @@ class _Loop:
                 self.state.held_out, self.state.best = names, -1.0
                 if not names:
                     (self.folder / checkpoint.BEST).unlink(missing_ok=True)
+        yield from self._tell_kinds()
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
         if not usable and not self.stop():
@@ -434,10 +436,18 @@ class _Loop:
             return
         self.ready.append(case)
         self.sampler.add_unlabelled(case)
-        if case.name in self.cache.unlike[:1] and self.config.normalise == "auto":  # one sentence for all of them
-            one, others = ("like no CT", "CT") if self.plan.normalise == "ct" else ("like a CT", "none")
+        yield from self._tell_kinds()
+
+    def _tell_kinds(self) -> Iterator[Event]:
+        """Name the first scan of another kind than those with masks, once."""
+        if self.cache.unlike and not self.told_kinds and self.config.normalise == "auto":
+            self.told_kinds = True
+            case = self.cache.unlike[0]
+            one, others = (
+                ("like no CT", "CT") if self.plan.air or self.plan.normalise == "ct" else ("like a CT", "none")
+            )
             yield Note(
-                text=f"{case.name} looks {one}, and scans with masks are {others}: exclude what is of another kind, "
+                text=f"{case} looks {one}, and scans with masks are {others}: exclude what is of another kind, "
                 "since CT and MR in one pool spoil each other. Others of that kind are not named."
             )
 

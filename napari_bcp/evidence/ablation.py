@@ -35,6 +35,7 @@ from napari_bcp.errors import (
     MaskError,
     PoolError,
     ScanAwayError,
+    ScanError,
     SettingError,
 )
 from napari_bcp.events import CaseUnusable, Finished, Note, Progress
@@ -135,6 +136,8 @@ def ablate(
     }
     trainings = _trainings(pool, facts, vary, only, preset, seeds, settings or {})
     todo = [one for one in trainings if _known(one, truths) is None]
+    used = [*source.labelled(), *(source.unlabelled() if any(one.variant.unlabelled for one in todo) else ())]
+    _check_there(used if todo else ())
     started, did = time.monotonic(), 0
     refused = (yield from _refused(pool, judged, stop)) if todo else {}
     for done, one in enumerate(trainings):
@@ -178,14 +181,26 @@ def _judged(pool: Pool, source: CaseSource, truth: Path) -> dict[str, Path]:
     return judged
 
 
+def _check_there(cases: Sequence[CaseFiles]) -> None:
+    """Raise PoolError where a scan is away: all variants have to train on the same ones."""
+    away = [case for case in cases if not case.scan.is_file()]
+    if away:
+        others = f", nor are {len(away) - 1} others where they were" if len(away) > 1 else ""
+        raise PoolError(
+            f"The scan of case '{away[0].name}' is not at {away[0].scan}{others}: bring them back, say where they are "
+            "with 'napari-bcp relocate', or exclude the cases; all variants have to train on the same ones.",
+            path=away[0].scan,
+        )
+
+
 def _contents(pool: Pool, names: Collection[str]) -> dict[str, list[Any]]:
     """Return what changes with the content of scans, by case; as the pool knew it of those that are away."""
     found: dict[str, list[Any]] = {}
     for case in pool.cases():
         if case.name in names:
             now = case.fingerprint
-            with suppress(OSError):
-                now = fingerprint(case.path)
+            with suppress(ScanError, OSError):
+                now = fingerprint(case.path) if pool.check_changed(case.name) else now
             found[case.name] = [] if now is None else [now.size, now.digest]
     return found
 
@@ -235,7 +250,7 @@ def _trainings(
 
 
 def _train_one(
-    one: _Training, pool: Pool, source: CaseSource, budget: Mapping[str, Any], device: Any, stop: Callable[[], bool]
+    one: _Training, pool: Pool, source: _AsItWas, budget: Mapping[str, Any], device: Any, stop: Callable[[], bool]
 ) -> Generator[Event, None, bool]:
     """Train until the budget is used up; returns whether it is. Raises PoolError when a case is away meanwhile."""
     one.folder.mkdir(parents=True, exist_ok=True)
@@ -276,25 +291,38 @@ def _train_one(
 def _events(
     one: _Training,
     pool: Pool,
-    source: CaseSource,
+    source: _AsItWas,
     plan: Plan | None,
     budget: Budget,
     device: torch.device,
     stop: Callable[[], bool],
 ) -> Generator[Event, None, None]:
-    """Prepare all cases and train; goes on where there is a plan. What is not told by a last event was stopped."""
+    """Prepare all cases, where time counts, and train; goes on where there is a plan.
+
+    What is not told by a last event was stopped.
+    """
     cases = source if one.variant.unlabelled else _LabelledOnly(source)
     classes, resume = [spec.value for spec in pool.classes], plan is not None
-    torch.set_num_threads(one.config.threads or available_cores())  # as in training: a plan times arithmetic
-    if plan is None:
-        plan = yield from plan_for(cases, classes, one.config, device, stop)
-    cache = pool.root / "cache"
-    if plan is None or not (yield from _prepare(cases, Cache(cache, plan, plan.classes), stop)):
-        return
-    budget.start = time.monotonic()  # before, the first variant would pay for what the others find ready
-    yield from train(
-        cases, one.folder, cache, plan, one.config, budget, device=device, classes=classes, resume=resume, stop=stop
-    )
+    former = torch.get_num_threads()
+    try:
+        torch.set_num_threads(one.config.threads or available_cores())  # as in training: a plan times arithmetic
+        if plan is None:
+            plan = yield from plan_for(cases, classes, one.config, device, stop)
+        if plan is None:
+            return
+        cache = Cache(pool.root / "cache", plan, plan.classes)
+        wanted = (cache.folder, one.variant.unlabelled)
+        if budget.seconds is not None and wanted not in source.ready:
+            if not (yield from _prepare(cases, cache, stop)):
+                return
+            source.ready.add(wanted)
+        budget.start = time.monotonic()  # before, the first variant would pay for what the others find ready
+        yield from train(
+            cases, one.folder, pool.root / "cache", plan, one.config, budget,
+            device=device, classes=classes, resume=resume, stop=stop,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(former)
 
 
 def _prepare(cases: CaseSource, cache: Cache, stop: Callable[[], bool]) -> Generator[Event, None, bool]:
@@ -476,6 +504,8 @@ class _AsItWas:
     def __init__(self, source: CaseSource) -> None:
         self._labelled, self._unlabelled = source.labelled(), source.unlabelled()
         self._grids = source.grids()
+        self.ready: set[tuple[Path, bool]] = set()
+        """Where all of them, or those with a mask, are prepared: folders of the cache."""
 
     def revision(self) -> int:
         """Return a number that never changes."""

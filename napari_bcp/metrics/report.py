@@ -184,7 +184,8 @@ def _masks_in(folder: Path) -> dict[str, list[Path]]:
 
 def _holds_none(folder: Path, which: str) -> str:
     """Return the sentence for a folder without masks, with the subfolders that have some: exports have them there."""
-    inner = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and _masks_in(path)]
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("images")]
+    inner = [path.name for path in folders if _masks_in(path)]
     if inner:
         return f"{folder} holds no mask itself, but its subfolders do: name one of them ({', '.join(inner)})."
     return f"{folder} holds no mask (.nii or .nii.gz); name the folder with the {which}."

@@ -69,7 +69,7 @@ def pair(images: str | Path, labels: str | Path | None = None) -> Pairing:
     else:
         scans, extra = _files(images, found, labels), []
         apart = labels is not None and Path(labels).resolve() != images.resolve()
-        masks = _files(Path(labels), found) if labels is not None and apart else []
+        masks = _files(Path(labels), found, images) if labels is not None and apart else []
     _read_dataset(root / "dataset.json", found)
     _match(scans, extra, masks, found)
     return found
@@ -143,10 +143,11 @@ def _without_doubles(paths: list[Path], found: Pairing) -> list[Path]:
     return list(first.values())
 
 
-def _files(folder: Path, found: Pairing, labels: str | Path | None = None) -> list[Path]:
+def _files(folder: Path, found: Pairing, other: str | Path | None = None) -> list[Path]:
     """Return the NIfTI files directly in `folder`, sorted by name; note if there are none, or more in subfolders.
 
-    A file that is named itself counts as a folder of one; `labels` may lie in `folder` without being noted. Raises
+    A file that is named itself counts as a folder of one; `other`, a folder that was named too, may lie in it
+    without being noted. Raises
     ScanError if the folder cannot be read.
     """
     if is_nifti(folder) and folder.is_file():
@@ -163,15 +164,15 @@ def _files(folder: Path, found: Pairing, labels: str | Path | None = None) -> li
     if files and others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
         found.notes.append(f"Files in {folder.name} that are no NIfTI are left out: {kinds}; convert scans to .nii.gz.")
-    masks = None if labels is None else Path(labels).resolve()
-    inner = [path for path in entries if path.is_dir() and path.resolve() != masks]
+    named = None if other is None else Path(other).resolve()
+    inner = [path for path in entries if path.is_dir() and path.resolve() != named]
     if not files:
         inside = f", only folders ({_some([path.name for path in inner])}): {FROM_FOLDERS}" if inner else ""
         found.notes.append(f"{folder.name} holds no .nii or .nii.gz file{inside}.")
     elif skipped := [path.name for path in inner if _holds_nifti(path)]:
         found.notes.append(
-            f"Subfolders of {folder.name} were not looked into, although they hold NIfTI files: {_some(skipped)}; put "
-            "all scans into one folder to use them."
+            f"Subfolders of {folder.name} were not looked into, although they hold NIfTI files: {_some(skipped)}; name "
+            "the one with masks as that of masks, and put scans into one folder."
         )
     return files
 

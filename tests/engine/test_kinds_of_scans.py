@@ -25,11 +25,11 @@ def scan(path, ct, whole=True):
 def notes(tmp_path):
     """Return a function that trains on a labelled CT or MR and two unlabelled scans; it returns what was noted."""
 
-    def go(labelled_ct, other_ct, **settings):
+    def go(labelled_ct, other_ct, whole=True, **settings):
         images, labels = tmp_path / "images", tmp_path / "labels"
         images.mkdir()
         labels.mkdir()
-        scan(images / "a.nii.gz", labelled_ct)
+        scan(images / "a.nii.gz", labelled_ct, whole)
         mask = np.zeros((20, 18, 16), np.uint8)
         mask[5:15, 5:13, 4:12] = 1
         nib.save(nib.Nifti1Image(mask, np.eye(4)), labels / "a.nii.gz")
@@ -56,6 +56,10 @@ def test_the_first_scan_of_another_kind_is_named_and_no_more(notes, labelled, ot
 @pytest.mark.parametrize("ct", [True, False])
 def test_scans_of_one_kind_are_not_remarked_upon(notes, ct):
     assert notes(ct, ct) == []
+
+
+def test_resampled_ct_with_masks_is_of_one_kind_with_ct_as_scanners_write_it(notes):
+    assert notes(True, True, whole=False) == []
 
 
 def test_a_recipe_that_was_told_how_to_normalise_knows_better(notes):

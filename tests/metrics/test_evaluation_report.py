@@ -274,6 +274,8 @@ def test_the_masks_of_an_export_are_pointed_to(folders):
         (guess / name).mkdir()
     write("guess", "accepted/a.nii.gz", cube(2))
     write("guess", "pseudo/b.nii.gz", cube(2))
+    (guess / "imagesTr").mkdir()
+    write("guess", "imagesTr/a_0000.nii.gz", cube(2))
     with pytest.raises(MaskError, match=r"its subfolders do: name one of them \(accepted, pseudo\)\.$"):
         evaluate_folder(guess, truth)
     assert evaluate_folder(guess / "accepted", truth).rows

@@ -85,9 +85,16 @@ def test_subfolders_with_scans_are_noted_unless_the_masks_lie_there(tmp_path):
     folder(tmp_path, "a.nii", "more/b.nii", "x/c.nii.gz", "masks/a.nii", "words/notes.txt")
     (note,) = pair(tmp_path, tmp_path / "masks").notes
     assert note == (
-        f"Subfolders of {tmp_path.name} were not looked into, although they hold NIfTI files: more, x; put all scans "
-        "into one folder to use them."
+        f"Subfolders of {tmp_path.name} were not looked into, although they hold NIfTI files: more, x; name the one with "
+        "masks as that of masks, and put scans into one folder."
     )
+
+
+def test_scans_in_a_subfolder_of_the_masks_are_not_said_to_be_passed_over(tmp_path):
+    folder(tmp_path, "a.nii", "scans/a.nii")
+    pairing = pair(tmp_path / "scans", tmp_path)
+    assert found(pairing) == {"a": ("a.nii", "a.nii")}
+    assert pairing.notes == []
 
 
 def test_a_folder_of_folders_is_noted(tmp_path):
