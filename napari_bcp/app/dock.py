@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import platformdirs
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -33,12 +32,15 @@ from napari_bcp.app.panels.review import ReviewPanel
 from napari_bcp.app.panels.train import TrainPanel
 from napari_bcp.app.parts import MessageLine, Note, button, wrapped_label
 from napari_bcp.app.pool_dialog import PoolDialog
+from napari_bcp.app.shortcuts import Shortcuts
 from napari_bcp.app.sides import Sides
 from napari_bcp.app.theme import colours_of
 from napari_bcp.app.wording import duration, pool_summary, training_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qtpy.QtGui import QShowEvent
 
     from napari_bcp.app.session import Message, Progress, Session
 
@@ -96,13 +98,12 @@ class BcpWidget(QWidget):
         self._pages = QStackedWidget()
         self._lay_out()
 
+        self._shortcuts = Shortcuts(self, napari_viewer)
         self.tabs.currentChanged.connect(self._clear_mark)
         for place in range(len(_TABS)):
-            shortcut = QShortcut(QKeySequence(f"Alt+{place + 1}"), self)
-            shortcut.activated.connect(self._tab_opener(place))
+            self._shortcuts.add([f"Alt+{place + 1}"], self._tab_opener(place))
             self.tabs.setTabToolTip(place, f"{self.tabs.tabText(place)} (Alt+{place + 1})")
-        keys = QShortcut(QKeySequence("F1"), self)
-        keys.activated.connect(self._show_keys)
+        self._shortcuts.add(["F1"], self._show_keys)
         listen(self, session.pool_changed, self._show_pool)
         listen(self, session.training_changed, self._show_state)
         listen(self, session.progress_changed, self._show_progress)
@@ -228,6 +229,7 @@ class BcpWidget(QWidget):
         self._viewer.events.theme.disconnect(self._follow_theme)
         self._search_all()
         self.review.close_down()
+        self._shortcuts.close_down()
         if self.sides is not None:
             self.sides.close_down()
 

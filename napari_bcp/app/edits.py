@@ -96,6 +96,12 @@ class Edits:
     # -- what there is ----------------------------------------------------------------------------------------
 
     @property
+    def untouched(self) -> bool:
+        """Whether nobody has edited yet: other labels may be put in their place."""
+        with self._lock:
+            return self._draft is None and not self._pending
+
+    @property
     def has_draft(self) -> bool:
         """Whether there is a journal of these edits."""
         return self._draft is not None
@@ -148,7 +154,7 @@ class Edits:
         self.settle()
         change = change or self.prepare("start", lambda _: labels)
         with self._lock:
-            if self._draft is not None or self._pending or change.version != self.version:
+            if not self.untouched or change.version != self.version:
                 raise StateError("The labels have been edited; accept, revert or reject them first.")
             if change.record is not None:
                 put(self.array, change.record)

@@ -32,7 +32,7 @@ class CaseInHand:
         self.case: OpenCase | None = None
         self.busy = ""
         """What is being done with it, as a word; its labels should not be edited meanwhile."""
-        self.slide = BorderSlide(background, telling.failed("review"))
+        self.slide = BorderSlide(background, telling.failed("review"), self.busy_changed.emit)
         self._cohort, self._background, self._telling = cohort, background, telling
         self._saving, self._saved_at, self._told_problem = False, 0.0, ""
 
@@ -92,10 +92,11 @@ class CaseInHand:
         if case is not None and case.case.status == "accepted" and not self.busy:
             self._judge("reopening", case, lambda case, pool: pool.reopen(case.name), lambda _: None)
 
-    def take_newer(self) -> bool:
-        """Begin with the pseudo-label of a map that came while the reader looked; returns whether it was."""
+    def take_newer(self) -> None:
+        """Begin with the pseudo-label of a map that came while the reader looked."""
         case = self.to_edit()
-        return case is not None and case.take_newer()
+        if case is not None:
+            case.take_newer()
 
     def _judge(
         self,

@@ -25,6 +25,9 @@ NONE_YET: Final[dict[Literal["map", "uncertainty"], str]] = {
 }
 """Names of the layers, by the part they play, of a map that is to come."""
 
+ORDER: Final = ("scan", "map", "uncertainty", "labels", "changes", "island")
+"""The parts that layers play, from the lowest to the highest."""
+
 ISLAND: Final[dict[str, Any]] = {
     "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#ffffff"},
     "opacity": 0.9,

@@ -15,7 +15,7 @@ from napari_bcp.app import layer_options
 from napari_bcp.app.brushes import Brush, stroke_rule
 from napari_bcp.app.island_mark import IslandMark
 from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn
-from napari_bcp.app.layer_options import CHANGES, NONE_YET, from_clear, remember_options, set_options
+from napari_bcp.app.layer_options import CHANGES, NONE_YET, ORDER, from_clear, remember_options, set_options
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
 from napari_bcp.scans.classes import default_colour
@@ -109,6 +109,7 @@ class CaseLayers:
         if self.closed:
             return
         del _canvases[id(self._session)]
+        self._cleared = False
         self._session.painting = bool
         self._follow_edits(None)
         self._take_away()
@@ -264,8 +265,8 @@ class CaseLayers:
         """Show the session's current case; called again when it is another one."""
         case = self._session.current
         former, self._case = self._case, case
-        if case is former and self.complete and case is not None:
-            return  # who comes back to it finds it as it was left
+        if case is former and self.complete and case is not None:  # who comes back finds it as it was left
+            return
         self.island.begin(None if case is None else case.scan.shape)
         self._drop("changes")
         if case is None:
@@ -281,8 +282,8 @@ class CaseLayers:
             for role in NONE_YET.keys() & self._own:  # till its own is read: no other case's map may lie over this scan
                 name = self._own[role].name if case.map is not None else NONE_YET[role]
                 self._place(role, name, np.broadcast_to(np.uint8(0), case.scan.shape))
+            contrast = {**case.windows, "whole range": case.whole_range}.get(self._window, case.contrast)
             source = source_options(case.case.path)  # so that what is saved from the layers lies on the scan
-            contrast = case.windows.get(self._window, case.contrast)
             self._place("scan", "scan", case.scan, contrast_limits=contrast, **source)
         self._labels_come = "labels" not in self._own
         self._follow_edits(case.edits)
@@ -291,8 +292,9 @@ class CaseLayers:
         else:
             self._place_labels(case)
         self.view.spacing = case.spacing_zyx
+        looked = case.looked
         self.view.look_around(case.centre, first=former is None)
-        case.looked = False
+        case.looked = looked
         self._ask_for_map()
         self.changed.emit()
 
@@ -364,10 +366,8 @@ class CaseLayers:
         if self._case.map is None:
             return self._make_room_for_maps()
         self._ask_for_class()
-        self._session.ask_current(
-            lambda case: case.uncertainty(),
-            lambda found: self._place_over("uncertainty", "uncertainty", found, "#fff04d"),
-        )
+        place = partial(self._place_over, "uncertainty", "uncertainty", colour="#fff04d")
+        self._session.ask_current(lambda case: case.uncertainty(), place)
 
     def _ask_for_class(self) -> None:
         """Read the map of the chosen class alone."""
@@ -430,8 +430,7 @@ class CaseLayers:
     def _add(self, role: str, layer: Any) -> None:
         """Put a new layer into its place among the own ones, with the labels staying the active layer."""
         layers = self._viewer.layers
-        order = ("scan", "map", "uncertainty", "labels", "changes", "island")
-        below = [self._own[one] for one in order[: order.index(role)] if one in self._own]
+        below = [self._own[one] for one in ORDER[: ORDER.index(role)] if one in self._own]
         place = 1 + max((layers.index(one) for one in below), default=len(layers) - 1)
         self._own[role] = layer
         layer_options.keep_in_place(layer)

@@ -84,6 +84,8 @@ class OpenCase:
         self.map = map_
         self.looked = False
         """Whether the reader has gone through its slices."""
+        self.outdated = False
+        """Whether it is about to be read anew, with a draft that nobody could edit so far; locked until then."""
         self.newer: tuple[NDArray[np.uint8], Change | None] | None = None
         """The pseudo-label of a newer map than the labels on screen are of, and what it changes."""
         self.edits = Edits(labels, self._make_draft, draft)
@@ -109,7 +111,7 @@ class OpenCase:
     @property
     def editable(self) -> bool:
         """Whether the labels may be changed: not once they are accepted, until the case is reopened."""
-        return self.case.status in EDITABLE
+        return self.case.status in EDITABLE and not self.outdated
 
     @property
     def map_stamp(self) -> str:
@@ -251,6 +253,8 @@ class OpenCase:
         self.map, self.newer = map_, None
         if not self.editable or self.case.mask_version is not None or self.source not in ("pseudo-label", "nothing"):
             return False
+        if not self.edits.untouched:
+            return False
         self.newer = (pseudo, change)
         return not (self.looked and self.source == "pseudo-label") and self.take_newer()
 
@@ -326,7 +330,7 @@ def borders_in(operations: Sequence[str], classes: Sequence[ClassSpec]) -> dict[
     for operation in operations:
         if operation == "revert":
             levels.clear()
-        for value, start in starts.items():
+        for value, start in starts.items() if operation.startswith("border of ") else ():
             percent = operation.removeprefix(start).removesuffix(" %")
             if operation.startswith(start) and percent.isdecimal():
                 levels.pop(value, None)

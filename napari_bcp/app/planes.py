@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
-from napari_bcp.app.layer_options import keep_in_place
+from napari_bcp.app.layer_options import ORDER, keep_in_place
 from napari_bcp.app.listen import listen
 from napari_bcp.app.sides import Sides
 from napari_bcp.app.view import PLANES, View, camera_of
@@ -77,7 +77,7 @@ class _Plane(QWidget):
         make : make one that is not there yet; not all at once, since napari takes a while for each
         None is taken away, since that takes napari longer: a copy of nothing is not visible and holds nothing.
         """
-        missing = [role for role in _ORDER if role in own and role not in self._copies]
+        missing = [role for role in ORDER if role in own and role not in self._copies]
         with self._quietly():
             for part, (_, copy) in self._copies.items():
                 if part in own:
@@ -87,7 +87,7 @@ class _Plane(QWidget):
                     self._copies[part] = None, copy
                     self._empty(copy, own.get("scan"))
             for role in missing[: int(make)]:
-                below = [one for one in _ORDER[: _ORDER.index(role)] if one in self._copies]
+                below = [one for one in ORDER[: ORDER.index(role)] if one in self._copies]
                 self._copies[role] = own[role], self._copy(role, own[role])
                 self.model.layers.insert(len(below), self._copies[role][1])
             if self.labels is not None:
@@ -189,9 +189,6 @@ class _Plane(QWidget):
             yield
         finally:
             self._setting = False
-
-
-_ORDER: Final = ("scan", "map", "uncertainty", "labels", "changes", "island")
 
 
 class OtherPlanes(QWidget):

@@ -375,7 +375,8 @@ class Session:
 
     def take_newer(self) -> None:
         """Begin with the pseudo-label of a map that came while the reader looked at the one before."""
-        if self.current is not None and not self.painting() and self._in_hand.take_newer():
+        if self.current is not None and not self.painting():
+            self._in_hand.take_newer()
             self.map_changed.emit(self.current.name)
 
     def _here(self) -> str:
@@ -477,8 +478,8 @@ class Session:
             return
         excluded = case.case.status == "excluded"
         newer = (not names or case.name in names) and case.take_record(self._cohort.cases[case.name])
-        back = excluded and case.editable  # its draft, which nobody could edit, has not been read
-        if (newer or back) and not self.busy and not case.edits.dirty:
+        case.outdated = case.outdated or (excluded and case.editable and not case.edits.has_draft)
+        if (newer or case.outdated) and not self.busy and not case.edits.dirty:
             self._load(case.name)
         elif not self._asked_for:
             self._read_ahead()
@@ -521,10 +522,14 @@ class Session:
 
     def take_back(self, names: Sequence[str]) -> None:
         """Take what the rule has accepted out of force; maps and pseudo-labels stay."""
-        self._cohort.change(names, "take_back")
+        self._cohort.change(names, "take_back", self._reader_anew())
 
     def reset(self, names: Sequence[str]) -> None:
         """Put drafts, maps and masks in force of cases aside."""
+        self._cohort.change(names, "reset", self._reader_anew())
+
+    def _reader_anew(self) -> Callable[[Sequence[str]], None]:
+        """Return what reads the case that is open now anew, without its edits, if it is among those that changed."""
         case, pool = self.current, self.pool
 
         def show_again(done: Sequence[str]) -> None:
@@ -537,7 +542,7 @@ class Session:
                     self._telling.failed("cases"),
                 )
 
-        self._cohort.change(names, "reset", show_again)
+        return show_again
 
     def cases_above(self, quality: float) -> list[str]:
         """Return the predicted cases of which every class has at least this expected quality."""

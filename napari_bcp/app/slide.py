@@ -26,11 +26,13 @@ class _Wish:
 class BorderSlide:
     """Follows a slider, level by level; of levels that come faster than they can be shown only the last is.
 
-    failed : called with what went wrong. Lives on the window's thread.
+    failed : called with what went wrong;  still : when no level is on its way any more. Lives on the window's thread.
     """
 
-    def __init__(self, background: Background, failed: Callable[[Exception], None]) -> None:
-        self._background, self._failed = background, failed
+    def __init__(
+        self, background: Background, failed: Callable[[Exception], None], still: Callable[[], object] = bool
+    ) -> None:
+        self._background, self._failed, self._still = background, failed, still
         self._known: tuple[OpenCase, int, MovingBorder] | None = None  # the last one, and the labels' version
         self._wishes: list[_Wish] = []
         self._waiting: list[Callable[[], None]] = []
@@ -64,6 +66,7 @@ class BorderSlide:
         waiting, self._waiting = self._waiting, []
         for then in waiting:
             then()
+        self._still()
 
     def _work(self, wish: _Wish) -> None:
         case, version = wish.case, wish.case.edits.version

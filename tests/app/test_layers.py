@@ -136,7 +136,7 @@ def test_coming_back_to_the_open_case_finds_it_as_it_was_left(canvas, viewer, se
 
 def test_a_ct_window_that_was_chosen_is_that_of_the_next_cases(canvas, viewer, session):
     canvas.set_contrast(-1350, 150, "lung")
-    for window, wanted in (({"lung": (-1300.0, 100.0)}, [-1300, 100]), ({}, [-20, 250])):
+    for window, wanted in (({"lung": (-1300.0, 100.0)}, [-1300, 100]), ({}, [-20, 250])):  # the second is no CT
         other = HandMadeCase("case_bb")
         other.windows = window
         session.open(other)
@@ -160,6 +160,10 @@ def test_going_through_the_slices_is_noted(canvas, viewer, session):
     assert not session.current.looked, "opening a case is not reading it"
     viewer.dims.set_point(0, 0)
     assert session.current.looked
+    canvas.restore()
+    viewer.layers.remove(viewer.layers["scan"])
+    canvas.restore()
+    assert session.current.looked, "nobody has looked less for a layer that was put back"
     session.open(HandMadeCase("case_bb"))
     assert not session.current.looked
 

@@ -113,6 +113,8 @@ def test_a_newer_proposal_is_not_taken_once_there_is_an_edit(pool):
     painted[0, 0, 0] = 1
     case.edits.apply("mend", painted)
     assert not case.take_newer()
+    case.take_map(case.map, np.ones_like(case.labels))
+    assert case.newer is None, "it could never be taken"
     np.testing.assert_array_equal(case.labels, painted)
 
 

@@ -238,11 +238,29 @@ def test_an_excluded_case_that_is_included_while_it_is_open_has_its_draft(quiet,
     locked = opened("phantom_004")
     assert not locked.labels.any()
     session.include(["phantom_004"])
+    pumped(session, lambda: locked.case.status == "draft")
+    assert not locked.editable, "a stroke would put the draft aside"
     pumped(session, lambda: session.current is not locked)
+    assert session.current.editable
     assert session.current.labels.sum() == 64
     session.accept()
     pumped(session, lambda: session.pool.case("phantom_004").status == "accepted")
     assert session.pool.mask("phantom_004").sum() == 64
+
+
+def test_a_draft_that_is_excluded_and_included_on_screen_goes_on(quiet, pumped, opened):
+    session, _ = quiet
+    case = opened("phantom_004")
+    paint_cube(case)
+    settled(session, pumped)
+    for change, status in ((session.exclude, "excluded"), (session.include, "draft")):
+        change(["phantom_004"])
+        pumped(session, lambda status=status: case.case.status == status)
+    assert session.current is case
+    assert case.editable
+    case.edits.undo()
+    settled(session, pumped)
+    assert case.edits.problem is None
 
 
 def test_of_cases_reset_together_the_open_one_is_read_again_though_another_fails(
@@ -394,14 +412,19 @@ def test_the_rule_lets_other_work_with_the_pool_in_between(quiet, pumped, truth,
     assert len([c for c in session.cases if c.mask_by == "rule"]) == 3
 
 
-def test_what_the_rule_accepted_is_a_proposal_again_with_its_map_once_taken_back(quiet, pumped, truth, phantom_pool):
+def test_what_the_rule_accepted_is_a_proposal_again_with_its_map_once_taken_back(
+    quiet, pumped, opened, truth, phantom_pool
+):
     session, trainer = quiet
     trainer.heard(made_map(phantom_pool, "phantom_003", truth("phantom_003"), soft=0.97))
     pumped(session, lambda: session.cases_above(0.9))
     session.accept_all_above(0.9)
     pumped(session, lambda: session.pool.case("phantom_003").status == "accepted")
+    case = opened("phantom_003")
+    assert (case.source, case.editable) == ("mask", False)
     session.take_back(["phantom_003"])
-    pumped(session, lambda: session.pool.case("phantom_003").status == "predicted")
+    pumped(session, lambda: session.current is not case)
+    assert (session.current.source, session.current.editable) == ("pseudo-label", True)
     assert session.pool.case("phantom_003").map.map_path.exists()
     assert session.pool.mask_path("phantom_003") is None
 

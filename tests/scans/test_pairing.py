@@ -85,8 +85,8 @@ def test_subfolders_with_scans_are_noted_unless_the_masks_lie_there(tmp_path):
     folder(tmp_path, "a.nii", "more/b.nii", "x/c.nii.gz", "masks/a.nii", "words/notes.txt")
     (note,) = pair(tmp_path, tmp_path / "masks").notes
     assert note == (
-        f"Subfolders of {tmp_path.name} were not looked into, although they hold NIfTI files: more, x; name the one with "
-        "masks as that of masks, and put scans into one folder."
+        f"Subfolders of {tmp_path.name} were not looked into, although they hold NIfTI files: more, x; name the one "
+        "with masks as that of masks, and put scans into one folder."
     )
 
 

@@ -120,7 +120,7 @@ class ReviewPanel(QWidget):
         self._newer = button(
             "Take the newer proposal",
             "A newer map has come since you began to look at this case: begin with its pseudo-label",
-            self._session.take_newer,
+            self._take_newer,
         )
         self._undo = button("Undo", "", self.layers.undo)
         self._redo = button("Redo", "", self.layers.redo)
@@ -319,7 +319,9 @@ class ReviewPanel(QWidget):
         for name, (low, high) in case.windows.items():
             action = menu.addAction(f"{name}  ({low:.0f} to {high:.0f})")
             action.triggered.connect(_setter(self.layers.set_contrast, low, high, name))
-        menu.addAction("whole range").triggered.connect(_setter(self.layers.set_contrast, *case.whole_range))
+        menu.addAction("whole range").triggered.connect(
+            _setter(self.layers.set_contrast, *case.whole_range, "whole range")
+        )
 
     def _show_status(self) -> None:
         case = self._case
@@ -330,7 +332,6 @@ class ReviewPanel(QWidget):
             self._status_sign.setPixmap(status_icon(status, self._colours).pixmap(16, 16))
         self._status.setText(status)
         self._source.setText(_source_of(case))
-        self._newer.setVisible(case.newer is not None)
         self.verdict.show_status()
         self._show_possible()
 
@@ -343,7 +344,10 @@ class ReviewPanel(QWidget):
         edits, has_map = case.edits, case.map is not None
         for one in self._clean_ups.values():
             one.setEnabled(free)
-        self._newer.setEnabled(free and not edits.can_undo and not edits.can_redo)
+        self._newer.setVisible(case.newer is not None and edits.untouched)
+        self._newer.setEnabled(free)
+        if not self._border.moving and not self._session.border_moving:
+            self._show_border()
         self._revert.setEnabled(free and (edits.can_undo or bool(edits.voxels_changed)))
         self._border.setEnabled(free and has_map)
         self._overlay.setEnabled(has_map)
@@ -401,12 +405,10 @@ class ReviewPanel(QWidget):
             self._ask_for_lists()
 
     def _follow_edit(self) -> None:
-        self._show_possible()
-        still = not self._session.border_moving
-        if self._border.moving and still and self._case is not None and self._case.edits.version != self._slid_at:
+        sliding = self._border.moving and not self._session.border_moving
+        if sliding and self._case is not None and self._case.edits.version != self._slid_at:
             self._border.drop()  # a stroke or an undo has made an edit of the slide, or taken it back
-        if still and not self._border.moving:
-            self._show_border()
+        self._show_possible()
         self._lists_timer.start(0 if self._restoring else _LISTS_MS)
         self._restoring = False
 
@@ -489,6 +491,10 @@ class ReviewPanel(QWidget):
             return False
         self._border.finish()
         return True
+
+    def _take_newer(self) -> None:
+        if self._may_judge():
+            self._session.take_newer()
 
     def _show_here(self) -> None:
         enter(self._canvas)

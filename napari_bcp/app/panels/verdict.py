@@ -32,6 +32,7 @@ class Verdict(QWidget):
         super().__init__()
         self._session, self._ready = session, ready
         self._case: OpenCase | None = None
+        self._asked_of: object = None  # what the case was when the question was asked
         self._saved_at: float | None = None
         self.saved = wrapped_label()
         self.question = Question()
@@ -82,6 +83,8 @@ class Verdict(QWidget):
         case = self._case
         if case is None:
             return
+        if self.question.isVisible() and self._asked_of != self._state(case):
+            self.question.cancel()
         free = case.editable and not self._session.busy
         self.accept_next.setEnabled(free)
         self.accept.setEnabled(free)
@@ -124,11 +127,8 @@ class Verdict(QWidget):
         if case.labels.any():
             self._session.accept(then_next=then_next)
         else:
-            self.question.ask(
-                f"The labels of {case.name} are empty: accepted, they say that nothing of any class is in this scan.",
-                "Accept them empty",
-                lambda: self._session.accept(then_next=then_next),
-            )
+            text = f"The labels of {case.name} are empty: accepted, they say that nothing of any class is in this scan."
+            self._ask(case, text, "Accept them empty", lambda: self._session.accept(then_next=then_next))
 
     def _reject(self) -> None:
         case = self._case
@@ -140,9 +140,18 @@ class Verdict(QWidget):
         if case.case.mask_version is not None:
             lost.append(f"Its mask, version {case.case.mask_version}, will no longer count; the file stays.")
         if lost:
-            self.question.ask(" ".join(lost), "Reject it", lambda: self._session.reject())
+            self._ask(case, " ".join(lost), "Reject it", lambda: self._session.reject())
         else:
             self._session.reject()
+
+    def _ask(self, case: OpenCase, text: str, yes: str, act: Callable[[], object]) -> None:
+        """Ask first; the question is over once the case is not what it was."""
+        self._asked_of = self._state(case)
+        self.question.ask(text, yes, lambda: act() if self._ready() else None)
+
+    @staticmethod
+    def _state(case: OpenCase) -> object:
+        return case, case.case.status, case.edits.version
 
     def _include(self) -> None:
         if self._case is not None:

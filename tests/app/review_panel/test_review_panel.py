@@ -386,7 +386,7 @@ def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtb
 def test_under_an_accepted_case_stands_the_version_that_it_has_become(show):
     session = HandMadeSession(HandMadeCase(status="accepted"))
     _, panel = show(session)
-    panel._saved_at = 1.0  # its edits were saved once
+    panel.verdict._saved_at = 1.0  # its edits were saved once
     panel.verdict.show_saved()
     assert panel.verdict.saved.text() == "Accepted as version 2"
 

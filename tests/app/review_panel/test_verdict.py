@@ -66,7 +66,26 @@ def test_a_newer_proposal_is_offered_until_it_is_taken_or_the_labels_are_edited(
     changed = case.labels.copy()
     changed[0, 0, 0] = 1
     case.edits.apply("mend", changed)
-    assert not panel._newer.isEnabled()
+    assert not panel._newer.isVisible()
+
+
+def test_a_question_is_over_once_the_labels_are_others(alone, session, click):
+    _, panel = alone
+    case = session.current
+    case.edits.apply("clear", np.zeros_like(case.labels))
+    click(panel.verdict.accept)
+    assert panel.verdict.question.isVisible()
+    case.edits.undo()
+    assert not panel.verdict.question.isVisible()
+
+
+def test_no_answer_takes_labels_in_the_middle_of_a_stroke(alone, session, click):
+    _, panel = alone
+    session.change(status="draft", mask_version=3)
+    click(panel.verdict.reject)
+    session.painting = lambda: True
+    click(panel.verdict.question._yes)
+    assert ("reject",) not in session.done
 
 
 def test_scrolling_past_border_and_class_changes_neither(alone, session):
