@@ -274,6 +274,7 @@ class CaseLayers:
             self._take_away()
             self.changed.emit()
             return
+        looked = case.looked
         if self._chosen not in self._values():
             self._chosen = next(iter(self._values()), 0)
             if "labels" in self._own:
@@ -292,9 +293,8 @@ class CaseLayers:
         else:
             self._place_labels(case)
         self.view.spacing = case.spacing_zyx
-        looked = case.looked
         self.view.look_around(case.centre, first=former is None)
-        case.looked = looked
+        case.looked = looked  # whatever napari has told of slices meanwhile
         self._ask_for_map()
         self.changed.emit()
 
