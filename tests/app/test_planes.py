@@ -101,8 +101,10 @@ def test_who_has_zoomed_in_keeps_to_that_in_another_room(shown, qtbot):
     assert camera.zoom > 2 * view.whole
 
 
-def test_zooming_one_zooms_all(shown):
+def test_zooming_one_zooms_all(shown, qtbot):
     viewer, panel = shown
+    views = [panel.layers.view, *(plane.view for plane in panel._planes.content.planes)]
+    qtbot.waitUntil(lambda: all(view.whole for view in views))  # the canvases have taken their room
     before = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]
     camera_of(viewer).zoom *= 2
     after = [camera_of(plane.model).zoom for plane in panel._planes.content.planes]
