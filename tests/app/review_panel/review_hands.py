@@ -18,3 +18,12 @@ def keyed(where, name):
         QTest.keyClick(where, combination.key(), combination.keyboardModifiers())
     else:
         press(where, combination.key(), combination.keyboardModifiers())
+
+
+def painted(session, box=(slice(12, 13), slice(2, 5), slice(2, 5)), value=LIVER):
+    """Draw a block, as a stroke; return its number of voxels."""
+    edits = session.current.edits
+    old = edits.array[box].copy()
+    edits.array[box] = value
+    edits.record_stroke([(box, None, old, value)])
+    return old.size

@@ -1,4 +1,4 @@
-"""The Review panel, by clicks and keys: its tools, and the reader's verdict."""
+"""The Review panel, by clicks and keys: its tools, keys and lists of what can be done."""
 
 import numpy as np
 import pytest
@@ -7,28 +7,17 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction, QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QStyle, QStyleOptionSlider
-from review_hands import LEFT, LIVER, keyed
+from review_hands import LEFT, LIVER, keyed, painted
 from strokes import press, stroke
 
 from napari_bcp.app.canvas import canvas_of, guard
-from napari_bcp.app.edits import Edits
 from napari_bcp.app.panels.review import KEYS
-from napari_bcp.pool.drafts import Draft
 
 SPLEEN, AORTA = 2, 5
 
 
 def shown_plane(panel):
     return next((name for name, one in panel._plane.buttons.items() if one.isChecked()), None)
-
-
-def painted(session, box=(slice(12, 13), slice(2, 5), slice(2, 5)), value=LIVER):
-    """Draw a block, as a stroke; return its number of voxels."""
-    edits = session.current.edits
-    old = edits.array[box].copy()
-    edits.array[box] = value
-    edits.record_stroke([(box, None, old, value)])
-    return old.size
 
 
 def drag(slider, start, stop, steps=4):
@@ -46,97 +35,6 @@ def drag(slider, start, stop, steps=4):
     for step in range(1, steps + 1):
         QTest.mouseMove(slider, first + (last - first) * step / steps)
     return last
-
-
-# -- verdict ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("by_key", [False, True])
-def test_accepting_stays_at_the_case_and_locks_it(shown, session, click, by_key):
-    viewer, panel = shown
-    if by_key:
-        keyed(viewer, "accept")
-    else:
-        click(panel.verdict.accept)
-    assert session.done == [("accept", False)]
-    assert not viewer.layers["labels"].editable
-    assert [one.isVisible() for one in (panel.verdict.accept, panel.verdict.accept_next, panel.verdict.reject)] == [
-        False
-    ] * 3
-    assert [one.isVisible() for one in (panel.verdict.reopen, panel.verdict.next)] == [True] * 2
-    assert panel._status.text() == "accepted"
-    assert "locked" in panel._source.text()
-    for one in (*panel._clean_ups.values(), panel._border, panel._undo, panel._redo, panel._revert):
-        assert not one.isEnabled()
-    for name in ("accept", "fill_holes", "smooth", "reject", "revert"):
-        keyed(panel, name)
-    assert session.done == [("accept", False)], "nothing changes a locked case"
-
-
-@pytest.mark.parametrize("by_key", [False, True])
-def test_accept_and_next_is_one_press_and_of_an_accepted_case_the_same_place_goes_on(shown, session, click, by_key):
-    viewer, panel = shown
-    for one in (panel.verdict.accept_next, panel.verdict.next):
-        if by_key:
-            keyed(viewer, "accept and next")
-        else:
-            click(one)
-    assert session.done == [("accept", True), ("next",)]
-
-
-@pytest.mark.parametrize("by_key", [False, True])
-def test_an_accepted_case_is_reopened(shown, session, click, by_key):
-    viewer, panel = shown
-    session.change(status="accepted", editable=False, mask_by="rule")
-    assert panel._source.text().startswith("Accepted by rule")
-    if by_key:
-        keyed(viewer, "reopen")
-    else:
-        click(panel.verdict.reopen)
-    assert session.done == [("reopen",)]
-    assert viewer.layers["labels"].editable
-    assert panel.verdict.accept.isVisible()
-    keyed(panel, "reopen")
-    assert session.done == [("reopen",)], "there is nothing to reopen in a case that is open"
-
-
-def test_a_proposal_without_edits_is_rejected_at_once(alone, session):
-    keyed(alone[1], "reject")
-    assert session.done == [("reject",)]
-
-
-def test_rejecting_edits_asks_first_and_cancel_is_what_a_blind_press_means(alone, session, click, qtbot):
-    _, panel = alone
-    painted(session)
-    click(panel.verdict.reject)
-    assert session.done == []
-    assert panel.verdict.question.isVisible()
-    assert "case_a, 9 voxels," in panel.verdict.question._text.text()
-    qtbot.waitUntil(panel.verdict.question._no.hasFocus)
-    qtbot.keyClick(panel.verdict.question._no, Qt.Key.Key_Space)
-    assert (session.done, panel.verdict.question.isVisible()) == ([], False)
-    keyed(panel, "reject")
-    click(panel.verdict.question._yes)
-    assert session.done == [("reject",)]
-    assert not panel.verdict.question.isVisible()
-
-
-def test_a_question_is_forgotten_with_its_case(panel, session, click):
-    painted(session)
-    click(panel.verdict.reject)
-    session.open(HandMadeCase("case_bb"))
-    assert not panel.verdict.question.isVisible()
-
-
-def test_a_case_without_map_or_edits_cannot_be_rejected(alone, session):
-    _, panel = alone
-    session.open(HandMadeCase("case_bb", status="unlabelled", with_map=False))
-    assert not panel.verdict.reject.isEnabled()
-    keyed(panel, "reject")
-    assert session.done == []
-    assert not panel._border.isEnabled()
-    assert not panel._overlay.isEnabled()
-    assert panel._stamp.text() == "no map yet"
 
 
 # -- undo, revert, what changed -----------------------------------------------------------------------------------
@@ -380,33 +278,7 @@ def test_hiding_the_panel_makes_an_edit_of_what_is_previewed(panel, session, qtb
     assert session.current.edits.operations == ("border of liver at 45 %",)
 
 
-# -- saved, busy, strokes -----------------------------------------------------------------------------------------
-
-
-def test_under_an_accepted_case_stands_the_version_that_it_has_become(show):
-    session = HandMadeSession(HandMadeCase(status="accepted"))
-    _, panel = show(session)
-    panel.verdict._saved_at = 1.0  # its edits were saved once
-    panel.verdict.show_saved()
-    assert panel.verdict.saved.text() == "Accepted as version 2"
-
-
-def test_the_line_says_what_is_saved_and_what_is_not(show, tmp_path, monkeypatch):
-    session = HandMadeSession(HandMadeCase())
-    case = session.current
-    case.edits = Edits(case.labels, lambda: Draft.create(tmp_path / "a.journal", case.edits.base, {}))
-    _, panel = show(session)
-    assert panel.verdict.saved.text() == "Nothing changed yet"
-    painted(session)
-    assert panel.verdict.saved.text() == "9 voxels changed · saving…"
-    case.edits.save()
-    panel.verdict.show_saved()
-    assert panel.verdict.saved.text() == "9 voxels changed · saved 0 s ago"
-    monkeypatch.setattr(Draft, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    painted(session, (slice(3, 4), slice(2, 5), slice(2, 5)))
-    case.edits.save()
-    panel.verdict.show_saved()
-    assert panel.verdict.saved.text().startswith("⚠ Not saved: The edits are not on the disk yet (No space left")
+# -- busy, strokes ------------------------------------------------------------------------------------------------
 
 
 def test_nothing_can_be_done_while_something_is_being_done(alone, session):
