@@ -40,8 +40,8 @@ class PoolSource:
 
     def labelled(self) -> list[CaseFiles]:
         """Return the cases with a mask in force: that of a reopened case is, until the next one is accepted."""
-        masks = [(c, self._pool.mask_file(c)) for c in self._pool.cases(("accepted", "draft"))]
-        return [CaseFiles(c.name, c.path, mask) for c, mask in masks if mask is not None]
+        cases = self._pool.cases(("accepted", "draft"))  # not all of them: it is asked again at every acceptance
+        return [CaseFiles(c.name, c.path, self._pool.mask_file(c)) for c in cases if c.has_mask]
 
     def unlabelled(self) -> list[CaseFiles]:
         """Return the cases without one."""

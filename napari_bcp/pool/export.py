@@ -126,7 +126,7 @@ def _write(pool: Pool, dest: Path, nnunet: bool, progress: Callable[[int, int, s
         if progress is not None:
             progress(done, len(names), name)
         case, written, source = _write_mask(pool, name, dest, nnunet, numbers)
-        masked = _has_mask(case)
+        masked = case.has_mask
         if source:
             counts["accepted" if masked else "pseudo"] += 1
         if nnunet and case.status not in ("excluded", "unusable"):
@@ -145,11 +145,6 @@ def _write(pool: Pool, dest: Path, nnunet: bool, progress: Callable[[int, int, s
     return counts
 
 
-def _has_mask(case: Case) -> bool:
-    """Return whether a mask is in force and exported: one that was reopened is, until the next one is accepted."""
-    return case.status in ("accepted", "draft") and case.mask_version is not None
-
-
 def _write_mask(pool: Pool, name: str, dest: Path, nnunet: bool, numbers: dict[int, int]) -> tuple[Case, str, str]:
     """Write a case's mask or pseudo-label; return the case as it was then, the file below `dest` and what it is.
 
@@ -157,7 +152,7 @@ def _write_mask(pool: Pool, name: str, dest: Path, nnunet: bool, numbers: dict[i
     """
     for last in (False, True):
         case = pool.case(name)
-        mask = pool.mask_file(case) if _has_mask(case) else None
+        mask = pool.mask_file(case) if case.has_mask else None
         if mask is not None:
             reopened = "" if case.status == "accepted" else ", reopened since"
             file, what = mask, f"mask accepted by {case.mask_by}{reopened}"

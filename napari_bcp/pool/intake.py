@@ -13,7 +13,7 @@ from napari_bcp.pool.masks import values_in
 from napari_bcp.pool.paths import check_name, printable, settled, stored_scan
 from napari_bcp.pool.table import grid_columns
 from napari_bcp.scans import default_classes, is_nifti, pair, read_classes, read_grid, read_mask
-from napari_bcp.scans.pairing import FROM_FOLDERS
+from napari_bcp.scans.pairing import FROM_FOLDERS, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ def _what_else(folder: Path) -> str:
         return " that is no mask; name the folder that holds them"
     folders = [path.name for path in entries if path.is_dir()]
     if folders:
-        return f", only folders ({_some(folders)}): {FROM_FOLDERS}"
+        return f", only folders ({some_of(folders)}): {FROM_FOLDERS}"
     if entries:
         return f", only {entries[0].name} and the like; convert scans to NIfTI first, DICOM for example with dcm2niix"
     return "; name the folder that holds them"
@@ -160,7 +160,7 @@ def look(
         remedy = (
             "include them first" if why in ("is excluded", "is unusable") else "hand one in with 'napari-bcp accept'"
         )
-        intake.notes.append(f"Masks passed over, because the case {why}: {_some(names)}; {remedy}.")
+        intake.notes.append(f"Masks passed over, because the case {why}: {some_of(names)}; {remedy}.")
     if progress is not None:
         progress(total, total, "")
     odd = [found for found in intake.cases if found.notes]
@@ -225,11 +225,6 @@ def fingerprint_or_none(path: Path) -> Fingerprint | None:
         return fingerprint(path)
     except OSError:
         return None
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """Return the first few names as text, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _free_name(name: str, taken: set[str]) -> str:

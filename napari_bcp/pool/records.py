@@ -70,6 +70,11 @@ class Case:
     changed: str
     fingerprint: Fingerprint | None
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask is trained on and exported: that of a reopened case is, until the next one is accepted."""
+        return self.status in ("accepted", "draft") and self.mask_version is not None
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -63,8 +63,7 @@ def choose_run(
     check_plan : raises ValueError for a plan that cannot be used
     Raises TrainingError when the pool has no accepted mask, SettingError for settings that cannot be.
     """
-    # The mask of a reopened case, a draft now, is in force until the next one is accepted.
-    if not pool.classes or all(case.mask_version is None for case in pool.cases(("accepted", "draft"))):
+    if not pool.classes or not any(case.has_mask for case in pool.cases(("accepted", "draft"))):
         raise TrainingError(
             f"The pool {pool.root} has no accepted mask; give some with 'napari-bcp accept POOL CASE MASK'."
         )

@@ -87,20 +87,20 @@ def _match(scans: list[Path], extra: list[Path], masks: list[Path], found: Pairi
         owner = next((by_name[name] for name in _names_of_mask(path) if name in by_name), None)
         (found.unmatched if owner is None else candidates[owner]).append(path)
     if found.unmatched:
-        found.notes.append(f"Masks without a scan are left out: {_some([path.name for path in found.unmatched])}.")
+        found.notes.append(f"Masks without a scan are left out: {some_of([path.name for path in found.unmatched])}.")
     used: set[str] = set()
     renamed = []
     for path in scans + extra:
         own = candidates[path]
         if len(own) > 1:
             found.unmatched += own
-            found.notes.append(f"{path.name} has several masks, so none is used: {_some([m.name for m in own])}.")
+            found.notes.append(f"{path.name} has several masks, so none is used: {some_of([m.name for m in own])}.")
         case = _unique(_safe(names[path]), used)
         if case != names[path]:
             renamed.append(f"{names[path]} becomes {case}")
         found.pairs.append(Pair(case, path, own[0] if len(own) == 1 else None))
     if renamed:
-        found.notes.append(f"Cases need plain file names, each its own: {_some(renamed)}.")
+        found.notes.append(f"Cases need plain file names, each its own: {some_of(renamed)}.")
 
 
 def _names_of_mask(path: Path) -> list[str]:
@@ -167,12 +167,12 @@ def _files(folder: Path, found: Pairing, other: str | Path | None = None) -> lis
     named = None if other is None else Path(other).resolve()
     inner = [path for path in entries if path.is_dir() and path.resolve() != named]
     if not files:
-        inside = f", only folders ({_some([path.name for path in inner])}): {FROM_FOLDERS}" if inner else ""
+        inside = f", only folders ({some_of([path.name for path in inner])}): {FROM_FOLDERS}" if inner else ""
         found.notes.append(f"{folder.name} holds no .nii or .nii.gz file{inside}.")
     elif skipped := [path.name for path in inner if _holds_nifti(path)]:
         found.notes.append(
-            f"Subfolders of {folder.name} were not looked into, although they hold NIfTI files: {_some(skipped)}; name "
-            "the one with masks as that of masks, and put scans into one folder."
+            f"Subfolders of {folder.name} were not looked into, although they hold NIfTI files: {some_of(skipped)}; "
+            "name the one with masks as that of masks, and put scans into one folder."
         )
     return files
 
@@ -213,7 +213,7 @@ def _unique(name: str, used: set[str]) -> str:
     return case
 
 
-def _some(items: list[str], most: int = 5) -> str:
+def some_of(items: list[str], most: int = 5) -> str:
     """Return the first few `items` as text, and how many more there are."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more

@@ -44,7 +44,7 @@ class HandMadeCase:
         self.case = SimpleNamespace(name=name, **facts)
         self.scan = (100 * labels + rng.normal(0, 10, shape)).astype(np.float32)
         self.proposal = labels.copy()
-        self.looked, self.newer = False, None
+        self.looked, self.outdated, self.newer = False, False, None
         self.edits = Edits(labels, no_draft)
         self.editable = status not in ("accepted", "excluded")
         self.source, self.restored = "pseudo-label", ""

@@ -382,7 +382,7 @@ def _what_is_lost(cases: Sequence[Case]) -> str:
     """Return which work a reset of these cases takes away, in a sentence for each kind of it, or an empty text."""
     statuses = Counter(case.status for case in cases)
     drafts, unusable = statuses["draft"], statuses["unusable"]
-    masks = sum(case.status == "accepted" or (case.status == "draft" and bool(case.mask_version)) for case in cases)
+    masks = sum(case.has_mask for case in cases)
     which = f" of {cases[0].name}" if len(cases) == 1 else ""
     sentences = []
     if drafts:

@@ -175,9 +175,7 @@ class ReviewPanel(QWidget):
         }
         self._plane = Segments([(name, f"{name} ({_key(name)})") for name in ("axial", "coronal", "sagittal", "3-D")])
         self._plane.chosen.connect(self.layers.set_plane)
-        guard_wheel(
-            self._classes, self._opacity, self._border.slider
-        )  # the panel scrolls, and the hand is on the wheel
+        guard_wheel(self._classes, self._opacity, self._border.slider)  # the panel is scrolled over them
         self._three = button(
             "All three",
             f"Show the other two planes below, to scroll and to paint in; Shift and the mouse lead all three "
@@ -504,6 +502,8 @@ class ReviewPanel(QWidget):
 
 def _source_of(case: OpenCase) -> str:
     """Return where the labels on screen come from."""
+    if case.outdated:
+        return f"{case.name} is being read…"
     if case.case.status == "excluded":
         return "Excluded, and locked: include the case to edit it."
     if not case.editable:

@@ -151,7 +151,7 @@ class Verdict(QWidget):
 
     @staticmethod
     def _state(case: OpenCase) -> object:
-        return case, case.case.status, case.edits.version
+        return case, case.editable, case.edits.version  # its status becomes draft once edits are saved
 
     def _include(self) -> None:
         if self._case is not None:

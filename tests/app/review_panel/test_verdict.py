@@ -191,6 +191,7 @@ def test_a_question_is_over_once_the_labels_are_others(alone, session, click):
     case = session.current
     case.edits.apply("clear", np.zeros_like(case.labels))
     click(panel.verdict.accept)
+    session.change(status="draft")  # the edit is saved meanwhile
     assert panel.verdict.question.isVisible()
     case.edits.undo()
     assert not panel.verdict.question.isVisible()
