@@ -54,7 +54,7 @@ def learner(preset: str, folder: Path, device: torch.device, **settings: object)
 
     state = new_state(plan, config, device)
     state.stage2_from = 0
-    sampler = Sampler(plan, config, state.rng, fetch)
+    sampler = Sampler(plan, config, state.rng, fetch, device)
     cases = [CaseFiles(f"case_{i}", Path("scan"), Path("mask") if i < 4 else None) for i in range(12)]
     sampler.set_cases(cases[:4], cases[4:])
     return Learner(plan, config, state, sampler, device)

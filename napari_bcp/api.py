@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from napari_bcp.errors import (
     BcpError,
     CheckpointError,
     DeviceError,
+    DeviceLostError,
     PoolError,
     ScanAwayError,
     ScanError,
@@ -29,6 +30,7 @@ from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Prog
 from napari_bcp.files import check_writable
 
 if TYPE_CHECKING:
+    from napari_bcp.engine.model import Model
     from napari_bcp.metrics import Report
     from napari_bcp.pool import Pool
     from napari_bcp.scans import ClassSpec
@@ -66,6 +68,49 @@ def open_pool(root: str | os.PathLike[str], write: bool = False) -> Pool:
     from napari_bcp.pool import Pool
 
     return Pool.open(Path(root), write=write)
+
+
+def add(
+    pool: PoolLike,
+    images: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    note: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Add the scans in `images` that the pool does not know, and masks of cases that never had one; returns new names.
+
+    progress : called with done, total and the case's name;  note : with what was assumed or left out
+    Raises ScanError when a folder cannot be read, PoolError when there is no scan.
+    """
+    with _opened(pool, write=True) as opened:
+        names = opened.extend(Path(images), None if labels is None else Path(labels), progress)
+        _tell(opened.notes, note)
+        return names
+
+
+def exclude(pool: PoolLike, cases: Sequence[str]) -> None:
+    """Leave cases out of training and predictions until they are included again.
+
+    Raises UnknownCaseError for a name that is none, StateError for an unusable case.
+    """
+    _change(pool, "exclude", cases)
+
+
+def include(pool: PoolLike, cases: Sequence[str]) -> None:
+    """Take excluded cases in again with the status they had, and unusable ones whose file was mended.
+
+    Raises as `exclude`, and ScanError or MaskError when a file still cannot be used.
+    """
+    _change(pool, "include", cases)
+
+
+def reset(pool: PoolLike, cases: Sequence[str]) -> None:
+    """Make cases unlabelled: map and draft go, accepted masks are put aside and stay in the pool's folder.
+
+    Raises as `include`.
+    """
+    _change(pool, "reset", cases)
 
 
 def accept(
@@ -192,7 +237,7 @@ def train(
         from napari_bcp.engine.sources import PoolSource
         from napari_bcp.engine.train import Budget
         from napari_bcp.engine.train import train as run_training
-        from napari_bcp.pool.runs import choose_run
+        from napari_bcp.pool.runs import NEWEST, choose_run
 
         place = pick_device(device)
         chosen = choose_run(opened, preset, settings or {}, fresh, Plan.model_validate)
@@ -237,7 +282,7 @@ def train(
             raise
         finally:
             training.close()  # saves, when the caller went away
-            newest = run.path / "last.pt"
+            newest = run.path / NEWEST
             opened.update_run(
                 run.id,
                 status=ended,
@@ -259,13 +304,12 @@ def predict(
 ) -> Iterator[Event]:
     """Make maps and pseudo-labels with the newest run, for `cases` or for every case without an accepted mask.
 
-    A case whose map this run and step made already is left out, so an interrupted call can be repeated.
+    Without `cases` those whose map this run and step made already are left out, so an interrupted call can be repeated.
     Raises CheckpointError when nothing was trained, UnknownCaseError for a name that is none, PoolError when a map
     cannot be written.
     """
     started = time.monotonic()
-    with _opened(pool, write=True) as opened:
-        from napari_bcp.engine.model import Model
+    with _opened(pool, write=True) as opened, ExitStack() as stack:
         from napari_bcp.pool.paths import inside
         from napari_bcp.pool.runs import best_checkpoint, last_trained, record_made
 
@@ -275,7 +319,7 @@ def predict(
         maps = inside(opened.root, "maps")
         with _writing(maps, "move the pool to another disk"):
             check_writable(maps)
-        model = Model.load(best_checkpoint(run), device)
+        model = stack.enter_context(_loaded(best_checkpoint(run), device))
         if cases:
             chosen = [opened.case(name) for name in dict.fromkeys(cases)]
             for case in chosen:
@@ -298,6 +342,8 @@ def predict(
             except ScanError as error:
                 yield _leave_out(opened, case.name, error)
                 continue
+            except DeviceLostError:
+                raise
             except DeviceError as error:  # too large for the memory that is left; the others may not be
                 yield CaseUnusable(case=case.name, reason=str(error), lasting=False)
                 continue
@@ -331,7 +377,6 @@ def segment(
     A file that cannot be used is reported and the rest goes on. Raises CheckpointError, ScanError when there is
     nothing to segment, and PoolError when `out` cannot be written.
     """
-    from napari_bcp.engine.model import Model
     from napari_bcp.pool.runs import best_checkpoint, last_trained
     from napari_bcp.scans import read_scan, stem, write_map, write_mask
 
@@ -348,46 +393,73 @@ def segment(
         checkpoint, own = source, set()
     with _writing(out, "choose another folder with -o"):
         check_writable(out)
-    model = Model.load(checkpoint, device)
-    values = model.plan.classes if probabilities else ()
-    targets = {file: [out / f"{stem(file)}.nii.gz", *(_probability(out, file, k) for k in values)] for file in files}
-    refused = _without_a_place(targets, out, own)
-    for file, reason in refused.items():
-        yield CaseUnusable(case=stem(file), reason=reason)
-    wanted = [target for file in files if file not in refused for target in targets[file]]
-    there = set() if replace else {target for target in wanted if target.exists()}
-    if there:
-        held = f"{out} holds {len(there)} of {len(wanted)} files already"
-        yield Note(text=f"{held}, and these stay as they are; add --replace to make them anew.")
-    todo = [file for file in files if file not in refused and not there.issuperset(targets[file])]
-    for i, file in enumerate(todo):
-        yield Progress(task="segmenting", done=i, total=len(todo), case=stem(file), eta_s=_eta(started, i, len(todo)))
-        mask, *maps = targets[file]
-        try:
-            scan = read_scan(file)
-            for note in scan.notes:
-                yield Note(text=note, case=stem(file))
-            found = None if stop is not None and stop() else model.segment(scan, stop)
-        except (ScanError, DeviceError) as error:
-            yield CaseUnusable(case=stem(file), reason=str(error))
-            continue
-        if found is None:
-            yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
-            return
-        with _writing(out, "choose another folder with -o, or repeat the command then"):
-            for k, target in enumerate(maps):
-                if target not in there:
-                    write_map(target, found.map.read(k), scan.grid)
-            if mask not in there:
-                write_mask(mask, found.labels, scan.grid)
-        if found.note:
-            yield Note(text=found.note, case=stem(file))
-        yield model.event(stem(file), mask, mask, found)
-    yield Progress(task="segmenting", done=len(todo), total=len(todo))
-    yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
+    with _loaded(checkpoint, device) as model:
+        values = model.plan.classes if probabilities else ()
+        targets = {
+            file: [out / f"{stem(file)}.nii.gz", *(_probability(out, file, k) for k in values)] for file in files
+        }
+        refused = _without_a_place(targets, out, own)
+        for file, reason in refused.items():
+            yield CaseUnusable(case=stem(file), reason=reason)
+        wanted = [target for file in files if file not in refused for target in targets[file]]
+        there = set() if replace else {target for target in wanted if target.exists()}
+        if there:
+            held = f"{out} holds {len(there)} of {len(wanted)} files already"
+            yield Note(text=f"{held}, and these stay as they are; add --replace to make them anew.")
+        todo = [file for file in files if file not in refused and not there.issuperset(targets[file])]
+        for i, file in enumerate(todo):
+            yield Progress(
+                task="segmenting", done=i, total=len(todo), case=stem(file), eta_s=_eta(started, i, len(todo))
+            )
+            mask, *maps = targets[file]
+            try:
+                scan = read_scan(file)
+                for note in scan.notes:
+                    yield Note(text=note, case=stem(file))
+                found = None if stop is not None and stop() else model.segment(scan, stop)
+            except DeviceLostError:
+                raise
+            except (ScanError, DeviceError) as error:
+                yield CaseUnusable(case=stem(file), reason=str(error))
+                continue
+            if found is None:
+                yield Finished(reason="stopped", step=model.step, elapsed_s=time.monotonic() - started)
+                return
+            with _writing(out, "choose another folder with -o, or repeat the command then"):
+                for k, target in enumerate(maps):
+                    if target not in there:
+                        write_map(target, found.map.read(k), scan.grid)
+                if mask not in there:
+                    write_mask(mask, found.labels, scan.grid)
+            if found.note:
+                yield Note(text=found.note, case=stem(file))
+            yield model.event(stem(file), mask, mask, found)
+        yield Progress(task="segmenting", done=len(todo), total=len(todo))
+        yield Finished(reason="done", step=model.step, elapsed_s=time.monotonic() - started)
 
 
 # -- small things -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _loaded(checkpoint: Path, device: str) -> Iterator[Model]:
+    """Read a checkpoint and yield the model; torch has its number of threads, which the model sets, back in the end."""
+    import torch
+
+    from napari_bcp.engine.model import Model
+
+    former = torch.get_num_threads()
+    try:
+        yield Model.load(checkpoint, device)
+    finally:
+        torch.set_num_threads(former)
+
+
+def _change(pool: PoolLike, action: Literal["exclude", "include", "reset"], cases: Sequence[str]) -> None:
+    """Do one of the pool's actions with these cases, once all of them are known."""
+    with _opened(pool, write=True) as opened:
+        for name in [opened.case(one).name for one in dict.fromkeys(cases)]:
+            getattr(opened, action)(name)
 
 
 def _scans_among(images: Sequence[str | os.PathLike[str]]) -> list[Path]:

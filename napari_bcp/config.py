@@ -194,11 +194,11 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     channels_last: bool = True
     """Memory format that convolutions are fastest with on most processors."""
     threads: Annotated[int | None, Field(ge=1, le=256)] = None
-    """CPU threads; all cores when empty."""
+    """CPU threads; when empty all cores, in the window all but one."""
 
     # -- housekeeping -----------------------------------------------------------------------------------------
     hold_out: Annotated[int | None, Field(ge=0, le=100)] = None
-    """Labelled cases kept for validation; when empty, one in five from ten labelled cases on."""
+    """Labelled cases kept for validation, of those not learnt from yet; when empty, one in five from ten cases on."""
     validate_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("share of the budget"))] = 0.1
     """How often the held-out cases are segmented."""
     save_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("s"))] = 60.0

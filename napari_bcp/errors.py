@@ -17,6 +17,7 @@ Commands print the message alone and leave with the class's `exit_code` (listed 
     ├── CheckpointError       a checkpoint is torn, foreign or too new
     ├── TrainingError         training cannot start or go on
     └── DeviceError           the device is missing or out of memory
+        └── DeviceLostError   a graphics card can do no more for this process
 """
 
 from __future__ import annotations
@@ -108,6 +109,10 @@ class DeviceError(BcpError):
     """The device is missing or out of memory."""
 
     exit_code = 7
+
+
+class DeviceLostError(DeviceError):
+    """A graphics card has failed and can do no more for this process; another process may well use it."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> SettingError:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 
 class _Event(BaseModel, frozen=True, extra="ignore"):
-    """Base: immutable and strict."""
+    """Base: immutable; fields that a newer writer may have added are passed over."""
 
 
 class Progress(_Event):
@@ -44,7 +44,10 @@ class CaseUnusable(_Event):
 
 
 class Planned(_Event):
-    """A run begins or goes on: its plan, its settings and how many cases of each sort it has."""
+    """A run begins or goes on: its plan, its settings and how many cases of each sort it has.
+
+    held_out : how many of the labelled ones judge the network, and are not learnt from
+    """
 
     kind: Literal["planned"] = "planned"
     run: str
@@ -53,6 +56,7 @@ class Planned(_Event):
     labelled: int
     unlabelled: int
     step: int
+    held_out: int = 0
 
 
 class Step(_Event):
@@ -88,7 +92,7 @@ class Saved(_Event):
 
 
 class MapMade(_Event):
-    """A case has a new map and pseudo-label.
+    """A case has a new map and pseudo-label; of a scan outside the pool both paths are the mask that was written.
 
     quality : per class value, soft Dice confidence (a rank, not a Dice); None where the class is not predicted
     entropy : mean predictive entropy, in nats, of the voxels that are not surely background (probability below 0.99)

@@ -43,6 +43,13 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         raise
 
 
+def remove_parts(folder: str | Path) -> None:
+    """Remove what writers that were killed have left in `folder`; nobody else may be writing there."""
+    for part in Path(folder).glob(".tmp-*"):
+        with suppress(OSError):
+            part.unlink()
+
+
 def check_writable(folder: str | Path) -> None:
     """Make `folder` if it is not there, and a file in it for a moment. Raises OSError where that cannot be done."""
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,19 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import napari_bcp
 from napari_bcp import api
-from napari_bcp.errors import CheckpointError, DeviceError, PoolError, SettingError, StateError, TrainingError
+from napari_bcp.errors import (
+    CheckpointError,
+    DeviceError,
+    PoolError,
+    SettingError,
+    StateError,
+    TrainingError,
+    UnknownCaseError,
+)
 from napari_bcp.scans import read_grid, read_mask, read_scan
 from napari_bcp.scans.maps import MapFile
 from napari_bcp.scans.phantom import write_cohort
@@ -377,3 +386,37 @@ def test_an_empty_mask_is_accepted_with_a_word(pool, tmp_path):
     assert api.accept(pool, case.name, tmp_path / "empty.nii.gz", note=said.append) == 1
     assert len(said) == 1
     assert "empty" in said[0]
+
+
+def test_cases_are_excluded_included_reset_and_joined_by_more(pool, cohort, tmp_path):
+    """As in the window."""
+    names = [case.name for case in pool.cases()]
+    api.exclude(pool, names[:2])
+    assert pool.counts()["excluded"] == 2
+    api.include(pool, names[:1])
+    api.reset(pool, names[:1])
+    assert (pool.case(names[0]).status, pool.case(names[1]).status) == ("unlabelled", "excluded")
+    with pytest.raises(UnknownCaseError):
+        api.exclude(pool, [names[3], "nobody"])
+    assert pool.case(names[3]).status != "excluded", "of names that are wrong nothing is done"
+    (tmp_path / "more").mkdir()
+    shutil.copy(cohort / "images" / pool.case(names[0]).path.name, tmp_path / "more" / "late.nii.gz")
+    said = []
+    assert api.add(pool, tmp_path / "more", note=said.append) == ["late"]
+    assert api.add(pool, tmp_path / "more", note=said.append) == []
+
+
+def test_torch_has_its_threads_back_after_a_prediction(pool, cohort, tmp_path):
+    """The model sets its own while it works, in the process of a Python user."""
+    train(pool)
+    former = torch.get_num_threads()
+    try:
+        torch.set_num_threads(former + 1)
+        list(api.predict(pool, device="cpu"))
+        assert torch.get_num_threads() == former + 1
+        segmenting = api.segment(pool.root, [cohort / "images"], tmp_path / "out", device="cpu")
+        next(event for event in segmenting if event.kind == "map")
+        segmenting.close()
+        assert torch.get_num_threads() == former + 1
+    finally:
+        torch.set_num_threads(former)

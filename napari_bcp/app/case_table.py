@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_bcp.app.status_icons import status_colour, status_icon
 from napari_bcp.app.wording import full_moment, moment, natural_key
-from napari_bcp.metrics.confidence import band
+from napari_bcp.metrics.confidence import band, lowest
 from napari_bcp.pool import STATUSES
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ class CaseTableModel(QAbstractTableModel):
         self._rearrange(names or self._cases)
 
     def set_filter(self, text: str, statuses: Iterable[str]) -> None:
-        """Show the cases whose name or reason has `text` in it and whose status is one of `statuses` (all if none)."""
+        """Show the cases whose name, status or reason has `text` in it, with one of `statuses` (all if none).
+
+        Cases that the rule accepted are found by "rule".
+        """
         self._text, self._statuses = text.strip().lower(), frozenset(statuses)
         self._rearrange(())
 
@@ -168,7 +171,8 @@ class CaseTableModel(QAbstractTableModel):
     def _passes(self, case: Case) -> bool:
         if self._statuses and case.status not in self._statuses:
             return False
-        return not self._text or self._text in case.name.lower() or self._text in self.why(case.name).lower()
+        said = (case.name, _status_text(case), self.why(case.name))
+        return not self._text or any(self._text in text.lower() for text in said)
 
     def _sorted(self, cases: list[Case]) -> list[str]:
         cases.sort(key=lambda case: natural_key(case.name))
@@ -186,7 +190,7 @@ class CaseTableModel(QAbstractTableModel):
         if self._column == STATUS:
             return lambda case: STATUSES.index(case.status)
         if self._column == QUALITY:
-            return _lowest_quality
+            return lowest_quality
         if self._column == WHY:
             return lambda case: self._proposed[case.name][0] if case.name in self._proposed else None
         if self._column == CHANGED:
@@ -234,7 +238,7 @@ class CaseTableModel(QAbstractTableModel):
         if column == CASE:
             return case.name
         if column == STATUS:
-            return f"{case.status} (rule)" if case.status == "accepted" and case.mask_by == "rule" else case.status
+            return _status_text(case)
         if column == WHY:
             return _short(self.why(case.name).partition("\n")[0])
         return moment(case.changed, datetime.now().astimezone()) if column == CHANGED else ""
@@ -260,11 +264,13 @@ class CaseTableModel(QAbstractTableModel):
         return [(name, case.map.quality.get(value)) for value, name in self._class_names]
 
 
-def _lowest_quality(case: Case) -> float | None:
+def _status_text(case: Case) -> str:
+    return f"{case.status} (rule)" if case.status == "accepted" and case.mask_by == "rule" else case.status
+
+
+def lowest_quality(case: Case) -> float | None:
     """Return the quality of the class that is worst off, None without a map."""
-    if case.map is None:
-        return None
-    return min((0.0 if value is None else value for value in case.map.quality.values()), default=None)
+    return None if case.map is None else lowest(case.map.quality)
 
 
 def quality_text(qualities: Sequence[tuple[str, float | None]]) -> str:

@@ -30,7 +30,7 @@ TRAINED: Final = ("unlabelled", "predicted", "draft", "accepted")
 """Statuses of cases that take part in the training."""
 
 _AHEAD: Final = 8  # proposed cases whose maps come before others'
-_UNKNOWN: Final = ""  # to the child, in place of a mask's path
+_Files = tuple[str, str | None]  # a case's scan and mask
 
 
 class Coach:
@@ -49,7 +49,7 @@ class Coach:
     ) -> None:
         self._cohort, self._background, self._telling = cohort, background, telling
         self._trainer = make_trainer(self._listen)
-        self._told: dict[str, str | None] = {}  # cases that the child knows, with their masks
+        self._told: dict[str, _Files] = {}  # cases that the child knows
         self._last_start: tuple[str, float, dict[str, Any], bool] | None = None
         self._wishes: dict[str, int] = {}  # cases whose maps somebody waits for, and how often they were asked for
         self._task = ""  # what the child last reported the progress of
@@ -76,7 +76,8 @@ class Coach:
         """Show how far the last run of a pool came."""
         state = TrainingState(curves=found.curves)
         if found.run is not None:
-            state.run, state.step, state.preset = found.run.id, found.run.step, found.run.preset
+            state.run, state.step = found.run.id, found.run.step
+            state.preset, state.settings = found.run.preset, found.run.config
         self._trainer.state = state
         self.training_changed.emit()
 
@@ -142,11 +143,11 @@ class Coach:
             cases=tuple(cases.values()),
         )
         try:
-            self._trainer.train(job, run.record.id, run.record.step)
+            self._trainer.train(job, run.record)
         except OSError as error:
             self._telling.failed("train", self._set_phase_idle)(error)
             return
-        self._told = {name: info.mask for name, info in cases.items()}
+        self._told = {name: (info.scan, info.mask) for name, info in cases.items()}
         self.attend()
         self._update_run(run.record.id, status="running", config=config)
         self.training_changed.emit()
@@ -213,7 +214,7 @@ class Coach:
         except OSError as error:
             self._telling.failed("cases")(error)
             return
-        self._told = {one: info.mask for one, info in cases.items()}
+        self._told = {one: (info.scan, info.mask) for one, info in cases.items()}
 
     def _set_phase_starting(self) -> None:
         self._trainer.state.phase = "starting"
@@ -237,16 +238,16 @@ class Coach:
         for name in names or {*self._cohort.cases, *self._told}:
             case = self._cohort.cases.get(name)
             if case is None or case.status not in TRAINED:
-                if self._told.pop(name, _UNKNOWN) != _UNKNOWN:
+                if self._told.pop(name, None) is not None:
                     gone.append(name)
                 continue
             info = self._info(case)
-            if self._told.get(name, _UNKNOWN) != info.mask:
-                self._told[name] = info.mask
+            if self._told.get(name) != (info.scan, info.mask):
+                self._told[name] = (info.scan, info.mask)
                 changed.append(info)
         self._trainer.tell_cases(changed, gone)
         if changed or gone:
-            masks = sum(mask is not None for mask in self._told.values())
+            masks = sum(mask is not None for _, mask in self._told.values())
             self.state.labelled, self.state.unlabelled = masks, len(self._told) - masks
             self.training_changed.emit()
         self.attend()

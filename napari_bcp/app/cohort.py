@@ -13,9 +13,10 @@ import numpy as np
 from psygnal import Signal
 
 from napari_bcp.app.training import Curves
-from napari_bcp.app.wording import natural_key
-from napari_bcp.errors import BcpError
+from napari_bcp.app.wording import counted, natural_key
+from napari_bcp.errors import BcpError, PoolError
 from napari_bcp.events import Event
+from napari_bcp.metrics.confidence import lowest
 from napari_bcp.pool.runs import last_trained
 from napari_bcp.review.proposals import BalancedUncertainty, Candidate
 
@@ -179,6 +180,60 @@ class Cohort:
 
         self._background.run("read", lambda: _rank(cases, classes, rejected), ranked, failed)
 
+    # -- more scans, and moved ones ---------------------------------------------------------------------------
+
+    def extend(self, images: Path, labels: Path | None, report: Callable[[int, int, str], None]) -> None:
+        """Add scans to the pool, and masks to cases that have none; `report` is called beside the window."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def extended(names: list[str]) -> None:
+            self._telling.end_progress("reading scans")
+            if pool is self.pool:
+                self._tell_with(f"{counted(len(names), 'case')} joined the pool.", pool.notes)
+                self.reload()
+
+        self._telling.show_progress("reading scans")
+        self._background.run(
+            "pool",
+            lambda: pool.extend(images, labels, report),
+            extended,
+            self._telling.failed("cases", task="reading scans"),
+        )
+
+    def find_moved(self, folder: Path) -> None:
+        """Look in a folder for the scans that are not where they were, and go on with those that are found."""
+        pool = self.pool
+        if pool is None:
+            return
+
+        def work() -> tuple[int, list[str]]:
+            moved, notes = 0, list[str]()
+            for before in sorted({case.path.parent for case in pool.cases() if not case.path.is_file()}):
+                if not any(before in case.path.parents for case in pool.cases() if not case.path.is_file()):
+                    continue  # found already, together with those of a folder above
+                try:
+                    moved += pool.relocate(before, folder, only_away=True)
+                    notes += pool.notes
+                except PoolError as error:  # those of another folder may well be there
+                    notes.append(str(error))
+            return moved, notes
+
+        def ended(found: tuple[int, list[str]]) -> None:
+            self._telling.end_progress("looking for scans")
+            moved, notes = found
+            if pool is self.pool:
+                text = f"{counted(moved, 'scan')} found in {folder}." if moved else ""
+                self._tell_with(text or ("" if notes else "Every scan is where it was."), notes)
+                self.reload()
+
+        self._telling.show_progress("looking for scans")
+        self._background.run("pool", work, ended, self._telling.failed("cases", task="looking for scans"))
+
+    def _tell_with(self, text: str, notes: Sequence[str]) -> None:
+        self._telling.tell("warning" if notes else "info", "\n".join(filter(None, [text, *notes])), "cases")
+
     # -- many cases -------------------------------------------------------------------------------------------
 
     def change(
@@ -215,31 +270,25 @@ class Cohort:
 
     def above(self, quality: float) -> list[Case]:
         """Return the predicted cases of which every class has at least this expected quality."""
-        return [
-            case
-            for case in self.cases.values()
-            if case.status == "predicted"
-            and case.map is not None
-            and case.map.quality
-            and all(value is not None and value >= quality for value in case.map.quality.values())
-        ]
+        return [case for case in self.cases.values() if _is_above(case, quality)]
 
     def accept_above(self, quality: float) -> list[str]:
         """Accept the pseudo-labels of these cases by the rule; returns their names."""
-        pool, cases = self.pool, self.above(quality)
-        names = [case.name for case in cases]
-        if pool is None or not cases:
+        pool, names = self.pool, [case.name for case in self.above(quality)]
+        if pool is None or not names:
             return []
 
-        waiting, refused = deque(cases), list[str]()
+        waiting, refused = deque(names), list[str]()
 
         def work() -> Records | None:
             begun = time.monotonic()
             while waiting and time.monotonic() - begun < _SLICE_S and not self._background.closing:
-                case = waiting.popleft()
-                assert case.map is not None  # noqa: S101 - chosen by its map
-                facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}
                 try:
+                    case = pool.case(waiting.popleft())  # it may have a newer map since
+                    if case.map is None or not _is_above(case, quality):
+                        refused.append(f"{case.name} is no proposal any more, or has a newer map of less quality.")
+                        continue
+                    facts = {"quality_from": quality, "run": case.map.run, "step": case.map.step}
                     pool.accept(case.name, case.map.pseudo_path, by="rule", details=facts)
                 except BcpError as error:
                     refused.append(str(error))
@@ -253,11 +302,11 @@ class Cohort:
             if records is not None:
                 self.take_records(records)
             if refused:
-                text = f"{len(cases) - len(refused):,} accepted, {len(refused):,} not:"
+                text = f"{len(names) - len(refused):,} accepted, {len(refused):,} not:"
                 self._telling.tell("warning", "\n".join([text, *refused]), "cases")
 
         def go_on() -> None:
-            self._telling.show_progress("accepting", len(cases) - len(waiting), len(cases))
+            self._telling.show_progress("accepting", len(names) - len(waiting), len(names))
             self._background.run("pool", work, ended, self._telling.failed("cases", task="accepting"))
 
         go_on()
@@ -314,6 +363,13 @@ def read_curves(folder: Path) -> Curves:
     except OSError:
         pass
     return curves
+
+
+def _is_above(case: Case, quality: float) -> bool:
+    """Return whether every class of a predicted case was found, with this expected quality or more."""
+    found = case.map.quality if case.status == "predicted" and case.map is not None else {}
+    worst = None if None in found.values() else lowest(found)
+    return worst is not None and worst >= quality
 
 
 def _rejected_in(pool: Pool) -> set[_Stamp]:

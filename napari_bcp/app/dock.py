@@ -129,6 +129,7 @@ class BcpWidget(QWidget):
             ("Open a pool…", "Go on where you left off", self._open_pool),
             ("Try the sample", "A made-up cohort with four masks, drawn on this computer", self._open_sample),
             ("Add scans…", "Take more scans, or masks of known ones, into this pool", self._extend_pool),
+            ("Scans have moved…", "Name the folder where scans are now that are not where they were", self._find_moved),
             ("Export masks…", "Write masks and pseudo-labels to a folder for other programs", self._export),
             ("Close the pool", "Save everything and close it; training stops and can go on later", self._close_pool),
         )
@@ -258,7 +259,7 @@ class BcpWidget(QWidget):
         self._name.setToolTip(str(pool.root) if pool is not None else "")
         self._state.setVisible(pool is not None)
         self._pages.setCurrentIndex(0 if pool is None else 1)
-        for name in ("Add scans…", "Export masks…", "Close the pool"):
+        for name in ("Add scans…", "Scans have moved…", "Export masks…", "Close the pool"):
             self.pool_actions[name].setEnabled(pool is not None)
         for line in (self.message, self.cases.message, self.train.message, self._review_message, self.report.message):
             line.clear()
@@ -344,6 +345,11 @@ class BcpWidget(QWidget):
     def _add_scans(self) -> None:
         images, labels = self._dialog(extend=True).folders()
         self._session.extend_pool(images, labels)
+
+    def _find_moved(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "The folder where the scans are now")
+        if folder:
+            self._session.find_moved(Path(folder))
 
     def _export(self) -> None:
         if self._export_dialog is None:

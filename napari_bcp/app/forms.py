@@ -69,7 +69,11 @@ class SettingsForm(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Return the settings that differ from the preset; invalid ones are left out."""
-        return {name: row.value for name, row in self._rows.items() if row.changed and not row.problem}
+        return self.differing({name: row.preset_value for name, row in self._rows.items()})
+
+    def differing(self, ground: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that differ from those in `ground`, which has all; invalid ones are left out."""
+        return {name: row.value for name, row in self._rows.items() if not row.problem and row.value != ground[name]}
 
     def problems(self) -> dict[str, str]:
         """Return a sentence for each setting whose value cannot be used."""

@@ -42,7 +42,7 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
     "Cases": (
         (NEXT_KEY, "The case that is most worth a look"),
-        ("Return", "Open the chosen case"),
+        ("Enter", "Open the chosen case"),
         ("Ctrl+F", "Search"),
         ("Ctrl+P", "Predict now"),
         ("Delete, Insert", "Exclude, include"),
@@ -50,11 +50,13 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
     "Review": (
         ("Ctrl+Z, Ctrl+Shift+Z", "Undo, redo"),
-        *((KEYS[name][0], what) for name, what in _REVIEW.items()),
+        *((KEYS[name][-1], what) for name, what in _REVIEW.items()),
     ),
     "On the canvas (napari's own)": (
         ("1 … 6", "Tools of the labels: erase, paint, polygon, fill, pick, move"),
         ("[ and ]", "Smaller, larger brush"),
+        ("- and =", "The class before, the next one"),
+        ("Escape", "Drop a shape that is not closed"),
         ("Space, held", "Move and zoom without leaving the brush"),
         ("Ctrl and wheel", "Scroll through the slices"),
         ("Shift and mouse", "Lead all three planes to the voxel under the mouse"),

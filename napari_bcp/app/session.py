@@ -182,24 +182,11 @@ class Session:
 
     def extend_pool(self, images: Path, labels: Path | None) -> None:
         """Add scans to the pool, and masks to those that have none."""
-        pool = self.pool
-        if pool is None:
-            return
+        self._cohort.extend(images, labels, self._reading)
 
-        def extended(names: list[str]) -> None:
-            self._telling.end_progress("reading scans")
-            if pool is self.pool:
-                text = f"{counted(len(names), 'case')} joined the pool."
-                self._telling.tell("warning" if pool.notes else "info", "\n".join([text, *pool.notes]), "cases")
-                self._cohort.reload()
-
-        self._telling.show_progress("reading scans")
-        self._background.run(
-            "pool",
-            lambda: pool.extend(images, labels, self._reading),
-            extended,
-            self._telling.failed("cases", task="reading scans"),
-        )
+    def find_moved(self, folder: Path) -> None:
+        """Look in a folder for the scans that are not where they were."""
+        self._cohort.find_moved(folder)
 
     def export(self, dest: Path, layout: Layout, replace: bool) -> None:
         """Write the pool's masks and pseudo-labels to a folder for other programs, beside all other work."""

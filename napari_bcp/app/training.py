@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from napari_bcp.worker.host import Worker
 from napari_bcp.worker.messages import Attend, Cases, Failed, Pause, Predict, PredictNow, Resume, Stop, Train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_bcp.events import Event
+    from napari_bcp.pool import RunRecord
     from napari_bcp.worker.messages import CaseInfo, Report
 
 Phase = Literal["idle", "starting", "preparing", "training", "paused", "stopping", "failed"]
@@ -61,7 +62,8 @@ class Curves:
 class TrainingState:
     """What the panels show of the training.
 
-    run, preset : the newest run, and the preset it began with
+    run, preset, settings : the newest run, the preset it began with, and its settings, as they are stored
+    held_out : of the labelled cases, judge the network only
     share : of the time budget that is used up, 0 to 1;  dice : the newest on held-out cases, by class value
     making_maps : maps are made, and nothing trains
     problem : why it failed, a sentence;  log_tail : what the child last wrote
@@ -70,6 +72,7 @@ class TrainingState:
     phase: Phase = "idle"
     run: str = ""
     preset: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     stage: int = 0
     step: int = 0
     steps_per_s: float = 0.0
@@ -77,6 +80,7 @@ class TrainingState:
     share: float = 0.0
     labelled: int = 0
     unlabelled: int = 0
+    held_out: int = 0
     device: str = ""
     threads: int = 0
     memory_mb: float = 0.0
@@ -117,17 +121,19 @@ class Trainer:
 
     # -- commands ---------------------------------------------------------------------------------------------
 
-    def train(self, job: Train, run: str, step: int) -> None:
+    def train(self, job: Train, run: RunRecord) -> None:
         """Let a run train; what the child does now ends first. Raises OSError if no process can be started."""
         old = self.state
         stopped = old.phase == "stopping" and not self._jobs  # before the child was told of the job
-        kept = old.curves if old.run == run and job.resume else Curves()
+        kept = old.curves if old.run == run.id and job.resume else Curves()
         labelled = sum(case.mask is not None for case in job.cases)
         self._start(job)
         self.state = TrainingState(
             phase="starting",
-            run=run,
-            step=step,
+            run=run.id,
+            preset=run.preset,
+            settings=job.config,
+            step=run.step,
             labelled=labelled,
             unlabelled=len(job.cases) - labelled,
             curves=kept,
@@ -224,6 +230,7 @@ class Trainer:
         state = self.state
         if report.kind == "planned":
             state.labelled, state.unlabelled, state.step = report.labelled, report.unlabelled, report.step
+            state.held_out = report.held_out
         elif report.kind == "step":
             state.curves.add(report)
             state.stage, state.step, state.share = report.stage, report.step, report.share

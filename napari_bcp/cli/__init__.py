@@ -2,8 +2,10 @@
 
 main.py       one function a command, in the order of the work
 console.py    what a command shows: bars, plain lines or JSON lines
+tables.py     results as rows of text
 leaving.py    how a command ends: Ctrl-C, errors, exit codes
 doctor.py     what this computer offers
 demo.py       the whole way on scans that the package makes itself
 sheet.py      the contact sheet
+window.py     opening the window, as a process of its own
 """

@@ -52,6 +52,7 @@ class Outcome:
 
     made: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    first_step: int | None = None  # that of the run when the training began
     finished: Finished | None = None
 
     @property
@@ -72,6 +73,8 @@ def follow(events: Iterable[Event], display: Display, stop: Stop) -> Outcome:
             outcome.made.append(event.case)
         elif event.kind == "unusable":
             outcome.skipped.append(event.case)
+        elif event.kind == "planned" and outcome.first_step is None:
+            outcome.first_step = event.step
         elif event.kind == "finished":
             outcome.finished = event
         if not closed:
@@ -128,7 +131,7 @@ class PlainLines:
         sys.stdout.flush()
 
     def _is_due(self, event: Event) -> bool:
-        """Return whether a tenth of its task has passed since the last line about it."""
+        """Return whether a tenth of its task has passed since the last line about it, or it has begun anew."""
         if event.kind == "progress":
             task, share = event.task, event.done / max(event.total, 1)
         elif event.kind == "step":
@@ -136,7 +139,7 @@ class PlainLines:
         else:
             return True
         tenth = int(share * _LINES_A_TASK)
-        due = tenth > self._shown.get(task, -1)
+        due = tenth != self._shown.get(task, -1)
         if due:
             self._shown[task] = tenth
         return due
@@ -213,7 +216,8 @@ def duration(seconds: float) -> str:
 
 def _planned_text(event: Planned) -> str:
     verb = f"goes on after step {event.step}" if event.step else "starts"
-    return f"Run {event.run} {verb}: {event.labelled} cases with masks, {event.unlabelled} without."
+    held = f" ({event.held_out} held out to judge it)" if event.held_out else ""
+    return f"Run {event.run} {verb}: {event.labelled} cases with masks{held}, {event.unlabelled} without."
 
 
 def _step_text(event: Step) -> str:

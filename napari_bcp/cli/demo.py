@@ -48,6 +48,9 @@ def run_demo(
     with api.open_pool(pool) as opened:
         report, rows = measure(opened, folder / "truth", reporter("measuring", display))
         report.to_csv(folder / "table.csv")
+        if not rows:
+            display.say("Every case with a pseudo-label has been touched: there is nothing to measure or to picture.")
+            return True
         shown = evenly(rows, _PICTURED)
         title = f"{len(shown)} of {len(rows)} cases without a mask, from the best to the worst Dice"
         write_sheet(folder / "sheet.png", shown, opened.classes, title)

@@ -64,10 +64,13 @@ def sentences(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what `facts` found as (subject, remark) for a person."""
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in found["gpus"])
     versions = found["versions"]
+    device = f"{found['device']}: {gpus}" if gpus else "cpu; PyTorch finds no GPU that it can use"
+    if gpus and found["device"] == "cpu":
+        device = f"cpu; this build of PyTorch cannot compute on {gpus}"
     window = "not installed; the command line needs none (pip install 'napari-bcp[pyside6]' brings it)"
     return [
         ("napari-bcp", f"{versions['napari-bcp']} on Python {found['python']}, {found['system']}"),
-        ("device", f"{found['device']}: {gpus}" if gpus else "cpu; PyTorch finds no GPU that it can use"),
+        ("device", device),
         ("processor", f"{found['processor']}, {found['cores']} cores for this process"),
         ("bfloat16", "faster than float32 here" if found["bfloat16"] else "not faster than float32 here"),
         ("memory", f"{found['memory_free_gb']} of {found['memory_gb']} GB free"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 
 PoolArgument = Annotated[Path, typer.Argument(metavar="POOL", help="Folder that holds the cohort's state.")]
+CasesArgument = Annotated[list[str], typer.Argument(metavar="CASE", help="Names of the cases.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")]
 DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda:N.")]
 
@@ -135,6 +137,23 @@ def new(
         raise typer.Exit(ALL_SKIPPED)
 
 
+@app.command()
+def add(
+    pool: PoolArgument,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the scans; those that are known stay.")],
+    labels: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks, also of cases that have none yet.")] = None,
+) -> None:
+    """Add scans to a pool, or masks of cases that never had one.
+
+    Example: [bold]napari-bcp add POOL --images more[/]
+    """
+    from napari_bcp import api
+
+    with open_display() as display:
+        names = api.add(pool, images, labels, reporter("read", display), note=lambda text: typer.echo(text, err=True))
+        display.say(f"{_cases(len(names))} joined the pool {pool}.")
+
+
 @app.command(name="open")
 def open_pool(
     pool: Annotated[Path | None, typer.Argument(metavar="POOL", help="Folder of the pool to show.")] = None,
@@ -204,6 +223,7 @@ def train(
     from napari_bcp import api
     from napari_bcp.config import parse_assignments
 
+    started = time.monotonic()
     with open_display(as_json) as display, stop_on_signals() as stop:
         events = api.train(
             pool,
@@ -217,7 +237,8 @@ def train(
         )
         outcome = follow(events, display, stop)
         if outcome.stopped:
-            _leave_stopped(display, _again("train", pool))
+            spent = time.monotonic() - started
+            _leave_stopped(display, _again("train", pool, *_left(minutes, steps, spent, outcome)))
         if outcome.finished:
             steps_done, took = outcome.finished.step, duration(outcome.finished.elapsed_s)
             display.say(f"The run has {steps_done} steps after {took} of training. Next: {_again('predict', pool)}")
@@ -241,7 +262,8 @@ def predict(
     with open_display(as_json) as display, stop_on_signals() as stop:
         outcome = follow(api.predict(pool, cases or None, device=device, stop=stop), display, stop)
         if outcome.stopped:
-            _leave_stopped(display, _again("predict", pool, *(cases or ())))
+            done = {*outcome.made, *outcome.skipped}
+            _leave_stopped(display, _again("predict", pool, *(name for name in cases or () if name not in done)))
         display.say(f"{_made(outcome)}. Next: {_again('status', pool)}")
     _leave_if_all_skipped(outcome)
 
@@ -289,6 +311,42 @@ def accept(
 
     version = api.accept(pool, case, mask, note=lambda text: typer.echo(text, err=True))
     typer.echo(f"{case} is accepted, version {version}.")
+
+
+@app.command()
+def exclude(pool: PoolArgument, cases: CasesArgument) -> None:
+    """Leave cases out of training and predictions.
+
+    Example: [bold]napari-bcp exclude POOL patient-07 patient-09[/]
+    """
+    from napari_bcp import api
+
+    api.exclude(pool, cases)
+    typer.echo(f"{_cases(len(set(cases)))} excluded.")
+
+
+@app.command()
+def include(pool: PoolArgument, cases: CasesArgument) -> None:
+    """Take excluded cases in again, or unusable ones whose file was mended.
+
+    Example: [bold]napari-bcp include POOL patient-07[/]
+    """
+    from napari_bcp import api
+
+    api.include(pool, cases)
+    typer.echo(f"{_cases(len(set(cases)))} included.")
+
+
+@app.command()
+def reset(pool: PoolArgument, cases: CasesArgument) -> None:
+    """Make cases unlabelled: map and draft go, accepted masks are put aside.
+
+    Example: [bold]napari-bcp reset POOL patient-07[/]
+    """
+    from napari_bcp import api
+
+    api.reset(pool, cases)
+    typer.echo(f"{_cases(len(set(cases)))} unlabelled.")
 
 
 @app.command()
@@ -360,8 +418,6 @@ def relocate(
     from napari_bcp import api
 
     moved = api.relocate(pool, old, new, note=lambda text: typer.echo(text, err=True))
-    if not moved:
-        raise PoolError(f"No scan of {pool} lies in {old}; 'napari-bcp status {pool} --json' tells where they lie.")
     typer.echo(f"{moved} cases point to {new} now.")
 
 
@@ -388,7 +444,7 @@ def ablate(
 ) -> None:
     """Train again and again with one thing changed, and compare. What is done already is not done again.
 
-    Example: [bold]napari-bcp ablate POOL --vary beta --truth masks --minutes 2 --seeds 3[/]
+    Example: [bold]napari-bcp ablate POOL --vary beta --truth truth --minutes 10 --seeds 3[/]
     """
     from napari_bcp.api import open_pool as opened
     from napari_bcp.config import parse_assignments
@@ -475,6 +531,8 @@ def demo(
     from napari_bcp.cli.window import open_window, why_no_window
 
     if window or (window is None and not why_no_window()):
+        if device != "auto":
+            raise SettingError("The window has the device among napari's preferences; leave --device out.")
         raise typer.Exit(open_window("--sample", str(folder), "--train", str(minutes or 10.0)))
     with open_display() as display:
         if not run_demo(folder, {"minutes": minutes or 1.0}, device, display):
@@ -484,6 +542,18 @@ def demo(
 def _again(command: str, *arguments: object) -> str:
     """Return a command line that can be pasted into a shell."""
     return shlex.join(["napari-bcp", command, *map(str, arguments)])
+
+
+def _left(minutes: float | None, steps: int | None, spent: float, outcome: Outcome) -> tuple[str, str]:
+    """Return what is left of a training's budget after `spent` seconds, as an option."""
+    if steps is None:
+        return "--minutes", f"{max(0.1, (minutes or 5.0) - spent / 60):.1f}"
+    done = 0 if outcome.finished is None else max(0, outcome.finished.step - (outcome.first_step or 0))
+    return "--steps", str(max(1, steps - done))
+
+
+def _cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
 def _counted(counts: Mapping[Any, int], things: str = "cases") -> str:

@@ -88,17 +88,21 @@ def case_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _expected(case: Mapping[str, Any]) -> str:
-    """Return the band of expected quality of the class that is least certain."""
-    from napari_bcp.metrics.confidence import band
+    """Return the band of expected quality of the class that is least certain, and whether one was not found."""
+    from napari_bcp.metrics.confidence import band, lowest
 
-    if not case["quality"]:
-        return ""
-    return band(_lowest(case)) or "" if _lowest(case) <= 1 else "nothing found"
+    quality = case["quality"] or {}
+    if None in quality.values():
+        return "nothing found" if set(quality.values()) == {None} else "low, a class not found"
+    return band(lowest(quality)) or ""
 
 
 def _lowest(case: Mapping[str, Any]) -> float:
-    """Return the confidence of the class that is least certain; 2 where nothing is predicted."""
-    return min((value for value in (case["quality"] or {}).values() if value is not None), default=2.0)
+    """Return the confidence of the class that is least certain; 2, which sorts last, where nothing is predicted."""
+    from napari_bcp.metrics.confidence import lowest
+
+    found = lowest(case["quality"] or {})
+    return 2.0 if found is None else found
 
 
 def _default(value: object) -> str:
@@ -110,11 +114,15 @@ def _default(value: object) -> str:
 def settings_page() -> str:
     """Return docs/settings.md: all settings, and what each preset changes."""
     from napari_bcp.config import PRESETS
+    from napari_bcp.pool.runs import LASTING_SETTINGS
 
     lines = [
         "# Settings",
         "",
-        "`--set key=value` changes any of these for `napari-bcp train`; a list is written `--set spacing=1,1,2`.",
+        "`--set key=value` changes any of these for `napari-bcp train`; a list is written `--set spacing=1,1,2`. A run "
+        "that goes on keeps its settings, and what is set is laid over them; of "
+        + ", ".join(f"`{name}`" for name in LASTING_SETTINGS)
+        + " none can change while it does: `--fresh` begins a new run.",
         "",
         "| setting | default | values | unit | meaning |",
         "|---|---|---|---|---|",

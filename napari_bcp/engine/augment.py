@@ -93,7 +93,7 @@ def spread(coarse: Tensor, block: Sequence[int]) -> Tensor:
     Four knots an axis, evenly from its first to its last voxel; one along an axis of a single voxel. Axis by axis
     with small matrices: a tenth of the time of interpolating all three at once.
     """
-    x, y, z = (_weights(knots, n) for knots, n in zip(coarse.shape, block, strict=False))
+    x, y, z = (_weights(knots, n, coarse.device) for knots, n in zip(coarse.shape, block, strict=False))
     fine = torch.einsum("zc,abcv->abzv", z, coarse)
     fine = torch.einsum("yb,abzv->ayzv", y, fine)
     return (x @ fine.reshape(len(fine), -1)).reshape(*block, coarse.shape[-1])
@@ -106,10 +106,12 @@ def cut_warped(
     matrix: NDArray[np.float64],
     shifts: Tensor | None,
     block: Sequence[int],
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor | None]:
     """Cut a block around `centre` (voxels) through `matrix` and `shifts`; outside the scan its border goes on.
 
-    Only the part of the scan that the block touches is read. Returns float32 and uint8 tensors of shape `block`.
+    Only the part of the scan that the block touches is read. Returns float32 and uint8 tensors of shape `block`, made
+    on `device`: cutting takes a processor longer than all else takes a graphics card.
     """
     half = (np.asarray(block) - 1) / 2
     reach = np.abs(matrix) @ half + 1.5 + (float(shifts.abs().max()) if shifts is not None else 0.0)
@@ -124,12 +126,12 @@ def cut_warped(
         places = places + shifts.numpy()
     # grid_sample counts axes backwards and from -1 to 1.
     places = (places * 2 / np.maximum(high - low - 1, 1) - 1)[..., ::-1].astype(np.float32)
-    grid = spread(torch.from_numpy(places), block)[None]
-    source = torch.from_numpy(np.array(image[part], dtype=np.float32))[None, None]
+    grid = spread(torch.from_numpy(places).to(device), block)[None]
+    source = torch.from_numpy(np.array(image[part])).to(device).float()[None, None]
     cut = F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]
     if labels is None:
         return cut, None
-    truth = torch.from_numpy(np.array(labels[part], dtype=np.float32))[None, None]
+    truth = torch.from_numpy(np.array(labels[part])).to(device).float()[None, None]
     cut_labels = F.grid_sample(truth, grid, mode="nearest", padding_mode="border", align_corners=True)[0, 0]
     return cut, cut_labels.to(torch.uint8)
 
@@ -139,22 +141,22 @@ def _knots(block: Sequence[int]) -> list[int]:
 
 
 @lru_cache(maxsize=16)
-def _weights(knots: int, voxels: int) -> Tensor:
+def _weights(knots: int, voxels: int, device: torch.device) -> Tensor:
     """Return what each knot weighs at each voxel, (voxels, knots)."""
     place = torch.linspace(0, knots - 1, voxels)[:, None]
-    return (1 - (place - torch.arange(knots)).abs()).clamp(min=0)
+    return (1 - (place - torch.arange(knots)).abs()).clamp(min=0).to(device)
 
 
 def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.0) -> Tensor:
     """Vary contrast, brightness, gamma, bias field, noise and sharpness of one block (x, y, z); returns a new one."""
     out = image * float(np.exp(rng.uniform(-0.3, 0.3) * strength)) + float(rng.uniform(-0.3, 0.3) * strength)
     if rng.random() < 0.4 * strength:
-        low, high = float(out.min()), float(out.max())
-        span = max(high - low, 1e-6)
+        low, high = torch.aminmax(out)
+        span = (high - low).clamp(min=1e-6)
         out = ((out - low) / span).clamp_(min=0).pow(float(np.exp(rng.uniform(-0.5, 0.5)))) * span + low
     if rng.random() < 0.3 * strength:
         knots = [3 if n > 1 else 1 for n in out.shape]
-        coarse = torch.from_numpy(rng.uniform(-0.25, 0.25, (1, 1, *knots)).astype(np.float32))
+        coarse = torch.from_numpy(rng.uniform(-0.25, 0.25, (1, 1, *knots)).astype(np.float32)).to(out.device)
         out = out * torch.exp(F.interpolate(coarse, size=out.shape, mode="trilinear", align_corners=True)[0, 0])
     if rng.random() < 0.2 * strength:
         kernel = tuple(3 if n > 2 else 1 for n in out.shape)
@@ -163,8 +165,7 @@ def vary_intensity(rng: np.random.Generator, image: Tensor, strength: float = 1.
         )[0, 0]
         out = out + float(rng.uniform(0.3, 1.0)) * (blurred - out)
     if rng.random() < 0.3 * strength:
-        noise = torch.from_numpy(rng.standard_normal(tuple(out.shape), dtype=np.float32))
-        out = out + noise * float(rng.uniform(0, 0.15))
+        out = out + _noise(rng, out) * float(rng.uniform(0, 0.15))
     return out
 
 
@@ -174,8 +175,28 @@ def take_style(rng: np.random.Generator, image: Tensor, own: NDArray[np.float32]
     own, other : quantiles of the block's scan and of the other one, as many of each
     """
     part = float(rng.uniform(0.3, 1.0))
-    mapped = np.interp(image.numpy(), own, other).astype(np.float32)
-    return image + part * (torch.from_numpy(mapped) - image)
+    if image.device.type == "cpu":
+        mapped = torch.from_numpy(np.interp(image.numpy(), own, other).astype(np.float32))
+    else:
+        places, values = (torch.from_numpy(np.asarray(x, np.float32)).to(image.device) for x in (own, other))
+        mapped = interpolate(image, places, values)
+    return image + part * (mapped - image)
+
+
+def interpolate(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """Return what numpy's `interp` does, on any device: `values` at rising `places`, linear in between."""
+    after = torch.bucketize(x, places, right=True).clamp(1, len(places) - 1)
+    low, high = places[after - 1], places[after]
+    share = ((x - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    return torch.lerp(values[after - 1], values[after], share)
+
+
+def _noise(rng: np.random.Generator, like: Tensor) -> Tensor:
+    """Return standard normal noise, drawn where the block is."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(rng.standard_normal(tuple(like.shape), dtype=np.float32))
+    generator = torch.Generator(like.device).manual_seed(int(rng.integers(2**62)))
+    return torch.randn(like.shape, generator=generator, device=like.device)
 
 
 def turn_and_flip(rng: np.random.Generator, *blocks: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from napari_bcp.engine.predict import whole_probabilities
+from napari_bcp.engine.device import out_of_memory
+from napari_bcp.engine.predict import highest, whole_probabilities
 from napari_bcp.method.pseudo_labels import keep_largest
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Bank:
     def _make(self, image: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
         teacher = self._state.teacher
         teacher.train(self._config.teacher_mode == "train")
-        chances = whole_probabilities(teacher, self._plan, image, self._device)
-        labels: NDArray[np.uint8] = chances.argmax(axis=0).astype(np.uint8)
+        chances = self._chances(image)
+        labels = highest(chances).astype(np.uint8)
         if self._config.components != "all":
             kept = self._plan.parts_kept(self._config.components, range(1, len(chances)))
             labels, _ = keep_largest(labels, self._config.connectivity, kept)
@@ -78,6 +79,15 @@ class Bank:
         if self._config.sure > 0:
             labels[chances.max(axis=0) < self._config.sure] = UNSURE
         return labels, quality
+
+    def _chances(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the teacher's probabilities; where memory runs out, block by block."""
+        try:
+            return whole_probabilities(self._state.teacher, self._plan, image, self._device)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        return whole_probabilities(self._state.teacher, self._plan, image, self._device, sparing=True)
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""

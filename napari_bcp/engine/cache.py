@@ -163,8 +163,8 @@ def _key(*files: Path) -> str:
             facts = file.stat()
         except OSError as error:
             raise ScanAwayError(
-                f"{file} cannot be read ({error.strerror or error}): bring it back, say where it is with 'napari-bcp "
-                "relocate', or exclude its case.",
+                f"{file} cannot be read ({error.strerror or error}): bring it back, say where it is "
+                "(Pool › Scans have moved…, or 'napari-bcp relocate'), or exclude its case.",
                 path=file,
             ) from None
         parts.append(f"{file.resolve()}|{facts.st_size}|{facts.st_mtime_ns}")

@@ -9,10 +9,10 @@ import torch
 
 from napari_bcp.config import TrainConfig
 from napari_bcp.engine import checkpoint
-from napari_bcp.engine.device import available_cores, out_of_memory, pick_device
+from napari_bcp.engine.device import available_cores, bfloat16_crawls, is_lost, out_of_memory, pick_device
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.predict import memory_format, network_of, predict_scan
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, DeviceLostError
 from napari_bcp.events import MapMade
 from napari_bcp.scans import read_scan, write_mask
 
@@ -46,6 +46,7 @@ class Model:
     def load(cls, path: Path, device: str) -> Self:
         """Read a checkpoint; where the newest or the best of a run cannot be read, the one before it.
 
+        Sets the number of torch's threads, to no more than this computer has cores.
         Raises CheckpointError, and DeviceError for a device that is not there.
         """
         try:
@@ -69,7 +70,7 @@ class Model:
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, BcpError):
             raise CheckpointError("The checkpoint holds no network that fits its plan; train again.") from None
         if device.type == "cpu":
-            torch.set_num_threads(config.threads or available_cores())
+            torch.set_num_threads(min(config.threads or available_cores(), available_cores()))
         form = memory_format(plan, config.channels_last)
         network = network.to(device=device, memory_format=form)  # type: ignore[call-overload]
         return cls(network, plan, config, device, run, step, unlabelled)
@@ -84,6 +85,11 @@ class Model:
             try:
                 found = self._segment(scan, stop, sparing)
             except (MemoryError, RuntimeError) as error:
+                if is_lost(error):
+                    raise DeviceLostError(
+                        f"Device {self.device} has failed on {scan.path.name} ({str(error).splitlines()[0]}); try "
+                        "again, and restart the computer if it happens again."
+                    ) from error
                 if not out_of_memory(error):
                     raise
             else:
@@ -94,7 +100,7 @@ class Model:
                 torch.cuda.empty_cache()
         raise DeviceError(
             f"Device {self.device} ran out of memory on {scan.path.name}, and small blocks did not help; close other "
-            "programs or use --device cpu.",
+            "programs, or choose the device cpu.",
             path=scan.path,
         )
 
@@ -104,7 +110,8 @@ class Model:
             self.plan,
             scan,
             device=self.device,
-            bfloat16=self.plan.bfloat16_on(self.device),
+            # It may have been trained on another computer, where this pays.
+            bfloat16=self.plan.bfloat16_on(self.device) and not bfloat16_crawls(self.device),
             components=self.config.map_components,
             connectivity=self.config.connectivity,
             sparing=sparing,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from napari_bcp.engine.device import bfloat16_pays
+from napari_bcp.engine.device import bfloat16_crawls, bfloat16_pays
 from napari_bcp.errors import SettingError
 from napari_bcp.networks import NETWORKS
 
@@ -32,8 +32,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     spacing : mm along x, y, z, 0 keeps a scan's own.  patch : voxels along x, y, z, z is 1 in two dimensions.
     classes : the mask values of the network's channels 1, 2, ….  strides : of the network's levels.
     blend : how overlapping blocks are weighted.  stride : step between blocks in voxels.
-    device : kind of device that it
-    was made for, and whether bfloat16 was found to pay there.  ct_window : low, high, mean and SD for normalise = "ct".
+    device, bfloat16 : kind of device that it was made for, and whether bfloat16 was found to pay there.
+    ct_window : low, high, mean and SD for normalise = "ct".
     parts : of how many components each of the classes consists, as far as the masks tell.
     """
 
@@ -58,8 +58,11 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     air: bool = False  # whether values may be Hounsfield units
 
     def bfloat16_on(self, device: torch.device) -> bool:
-        """Say whether to compute in bfloat16: as was decided for the device that the plan was made for."""
-        return self.bfloat16 and device.type == self.device
+        """Say whether to compute in bfloat16: as was decided for the device that the plan was made for.
+
+        A graphics card that has no bfloat16 goes without: the plan may have been made for another one.
+        """
+        return self.bfloat16 and device.type == self.device and not (device.type == "cuda" and bfloat16_crawls(device))
 
     def parts_kept(self, components: str, values: Sequence[int]) -> dict[int, int]:
         """Return how many components of each class stay where only its largest are kept.
@@ -115,6 +118,9 @@ _BUDGETS = {
 }
 
 
+_CLASSES = 8  # with the background, that a graphics card of 8 GB has room for in blocks of this size
+
+
 def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, device: torch.device) -> Plan:
     """Derive the plan.
 
@@ -131,6 +137,8 @@ def make_plan(found: Fingerprint, classes: Sequence[int], config: TrainConfig, d
             )
         dimensions = dimensions_of_network
     budget = _BUDGETS[("cuda" if device.type == "cuda" else "cpu", dimensions)]
+    if device.type == "cuda" and len(classes) >= _CLASSES:  # what the loss keeps grows with them
+        budget = budget.model_copy(update={"block": budget.block * _CLASSES // (len(classes) + 1)})
     spacing = _spacing(found, config, budget, dimensions)
     network = config.network if config.network != "auto" else ("quick" if dimensions == 3 else "quick2d")
     paper = not network.startswith("quick")

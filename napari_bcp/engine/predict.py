@@ -124,9 +124,7 @@ def predict_scan(
     values = np.array([0, *plan.classes], dtype=np.uint8)
     try:
         for z, part in to_scan_grid(slabs, plan, grid):
-            channel = part.argmax(axis=0)
-            if part.shape[0] == 2:
-                channel = (part[1] > 0.5).astype(channel.dtype)
+            channel = (part[1] > 0.5).astype(np.uint8) if len(part) == 2 else highest(part)
             unsure = part[0] < 0.99
             if unsure.any():
                 p = part[:, unsure]
@@ -156,10 +154,19 @@ def predict_scan(
     )
 
 
+def highest(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the channel of (C, ...) that is highest at each voxel; by torch, many times as fast as numpy's argmax."""
+    indices: NDArray[np.int64] = torch.from_numpy(probabilities).max(0).indices.numpy()
+    return indices
+
+
 def whole_probabilities(
-    network: nn.Module, plan: Plan, image: NDArray[np.float32], device: torch.device
+    network: nn.Module, plan: Plan, image: NDArray[np.float32], device: torch.device, *, sparing: bool = False
 ) -> NDArray[np.float32]:
-    """Return the probabilities (C, x, y, z) of a scan on the network's grid; the network's mode is left as it is."""
+    """Return the probabilities (C, x, y, z) of a scan on the network's grid; the network's mode is left as it is.
+
+    sparing : take blocks of the plan's patch one by one
+    """
     form, bfloat16 = memory_format(plan), plan.bfloat16_on(device)
 
     def probabilities(x: Tensor) -> Tensor:
@@ -167,8 +174,8 @@ def whole_probabilities(
             logits = network(x.contiguous(memory_format=form))
         return torch.softmax(logits.float(), dim=1)
 
-    block, stride = blocks_of(plan, image.shape)
-    batch = max(1, plan.batch)
+    block, stride = (plan.patch, plan.stride) if sparing else blocks_of(plan, image.shape)
+    batch = 1 if sparing else max(1, plan.batch)
     slabs = sliding_slabs(
         probabilities, image, block, stride, blend=plan.blend, padding=plan.padding, batch=batch, device=device
     )

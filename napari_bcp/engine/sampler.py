@@ -45,10 +45,15 @@ class Deck:
 
     def update(self, names: list[str]) -> None:
         """Take over a new list: newcomers are dealt first."""
-        fresh = [n for n in names if n not in set(self.names)]
+        known, keep = set(self.names), set(names)
+        fresh = [n for n in names if n not in known]
         self.names = list(names)
-        keep = set(names)
         self.left = [n for n in self.left if n in keep] + fresh
+
+    def add(self, name: str) -> None:
+        """Take in one more name, which is dealt first."""
+        self.names.append(name)
+        self.left.append(name)
 
     def deal(self, rng: np.random.Generator) -> str:
         """Return the next name; raises IndexError when there is none at all."""
@@ -61,7 +66,7 @@ class Deck:
 
 
 class Sampler:
-    """Blocks for training. All randomness comes from `rng`.
+    """Blocks for training, on `device`. All randomness comes from `rng`.
 
     fetch : returns a prepared case; it may be slow the first time.
     """
@@ -69,13 +74,18 @@ class Sampler:
     keep = 128  # prepared cases held open at once; each is a memory map, not an array
 
     def __init__(
-        self, plan: Plan, config: TrainConfig, rng: np.random.Generator, fetch: Callable[[CaseFiles], Prepared]
+        self,
+        plan: Plan,
+        config: TrainConfig,
+        rng: np.random.Generator,
+        fetch: Callable[[CaseFiles], Prepared],
+        device: torch.device | str = "cpu",
     ) -> None:
         self.plan, self.config, self.rng = plan, config, rng
         self.mode: augment.Augmentation = "strong" if config.augment == "auto" else config.augment
         self.labelled, self.unlabelled = Deck(), Deck(part=_PART if config.pseudo == "case" else None)
         self._files: dict[str, CaseFiles] = {}
-        self._fetch = fetch
+        self._fetch, self._device = fetch, device
         self.failed: CaseFiles | None = None  # the case whose fetching raised
         self._open: OrderedDict[tuple[str, bool], Prepared] = OrderedDict()
 
@@ -105,7 +115,7 @@ class Sampler:
     def add_unlabelled(self, case: CaseFiles) -> None:
         """Let one more unlabelled case join."""
         self._files[case.name] = case
-        self.unlabelled.update([*self.unlabelled.names, case.name])
+        self.unlabelled.add(case.name)
 
     def draw_labelled(self, count: int) -> tuple[Tensor, Tensor]:
         """Return images (count, 1, *block) float32 without intensity changes and labels (count, *block) int64."""
@@ -180,7 +190,7 @@ class Sampler:
             matrix = augment.draw_matrix(self.rng, warp, case.spacing, self.plan.dimensions)
             shifts = augment.draw_shifts(self.rng, warp, self.plan.patch)
             return augment.cut_warped(
-                case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch
+                case.image, case.labels, self._centre(case, seed), matrix, shifts, self.plan.patch, self._device
             )
         start = self._plain_start(case) if seed is None else self._start_around(case, seed)
         image = augment.cut_plain(case.image, start, self.plan.patch)
@@ -251,4 +261,4 @@ class Sampler:
         return self._open[key]
 
     def _stack(self, blocks: list[Tensor]) -> Tensor:
-        return torch.stack(blocks).reshape(len(blocks), 1, *self.plan.block)
+        return torch.stack(blocks).reshape(len(blocks), 1, *self.plan.block).to(self._device)

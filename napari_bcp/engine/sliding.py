@@ -57,6 +57,7 @@ def sliding_slabs(
     flat = block[2] == 1
     weights = gaussian(block) if blend == "gaussian" else torch.ones(tuple(block))
     weights = weights.to(device)
+    whole = torch.from_numpy(np.require(image, np.float32, ("C", "W"))).to(device)  # once, not block by block
     places = list(product(*(starts(n, b, s) for n, b, s in zip(image.shape[:2], block[:2], stride[:2], strict=True))))
     norm = torch.zeros((*image.shape[:2], block[2]), device=device)
     scores: Tensor | None = None
@@ -64,10 +65,8 @@ def sliding_slabs(
     for i, z in enumerate(z_starts):
         for at in range(0, len(places), batch):
             group = places[at : at + batch]
-            cuts = np.stack([image[x : x + block[0], y : y + block[1], z : z + block[2]] for x, y in group]).astype(
-                np.float32
-            )
-            inputs = torch.from_numpy(cuts)[:, None].to(device)
+            cuts = [whole[x : x + block[0], y : y + block[1], z : z + block[2]] for x, y in group]
+            inputs = torch.stack(cuts)[:, None]
             outputs = predict(inputs[..., 0] if flat else inputs).float()
             outputs = outputs[..., None] if flat else outputs
             if scores is None:

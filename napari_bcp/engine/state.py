@@ -40,6 +40,7 @@ class State:
     elapsed: float = 0.0
     best: float = -1.0
     held_out: list[str] = field(default_factory=list)
+    held_masks: list[str] = field(default_factory=list)
     trained_on: list[str] = field(default_factory=list)
     rate_scale: float = 1.0
     order: dict[str, list[str]] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class State:
             "elapsed": self.elapsed,
             "best": self.best,
             "held_out": self.held_out,
+            "held_masks": self.held_masks,
             "trained_on": self.trained_on,
             "rate_scale": self.rate_scale,
             "order": self.order,
@@ -81,6 +83,7 @@ class State:
             self.step, self.stage2_from = content["step"], content["stage2_from"]
             self.elapsed, self.best = content["elapsed"], content["best"]
             self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
+            self.held_masks = [str(name) for name in content.get("held_masks", ())]
             self.rate_scale = float(content.get("rate_scale", 1.0))
             self.order = {key: [str(name) for name in names] for key, names in content.get("order", {}).items()}
             self.bank = dict(content.get("bank", {}))
@@ -92,12 +95,11 @@ class State:
 
 def new_state(plan: Plan, config: TrainConfig, device: torch.device) -> State:
     """Return an untrained state; the same seed gives the same one. The global generator is left as it was."""
-    outer = torch.get_rng_state()
-    torch.manual_seed(config.seed)
-    form = memory_format(plan, config.channels_last)
-    student = network_of(plan).to(device=device, memory_format=form)  # type: ignore[call-overload]
-    torch_rng = torch.get_rng_state()
-    torch.set_rng_state(outer)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config.seed)
+        form = memory_format(plan, config.channels_last)
+        student = network_of(plan).to(device=device, memory_format=form)  # type: ignore[call-overload]
+        torch_rng = torch.get_rng_state()
     teacher = copy.deepcopy(student)
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)

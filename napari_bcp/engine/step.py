@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from napari_bcp.engine.bank import UNSURE, Bank
 from napari_bcp.engine.predict import arithmetic, memory_format
 from napari_bcp.method import decide, draw_boxes, keep_mask, mixed_loss, paste, update_teacher
-from napari_bcp.method.losses import get_loss
+from napari_bcp.method.losses import LOSSES, get_loss
 from napari_bcp.method.pseudo_labels import clean_batch
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ class Learner:
         """How far the student draws what the teacher draws on unlabelled scans, 0 to 1; None before there is any."""
         self.bank = Bank(plan, config, state, device)
         self._device = device
-        self._late_loss = self._loss = get_loss(config.loss)
+        # Losses by distance count in the smallest voxel side, so that thick slices are as far apart as they are.
+        sides = plan.spacing[: plan.dimensions]
+        by_distance = "spacing" in LOSSES[config.loss].constants and all(sides)
+        spacing = {"spacing": tuple(side / min(sides) for side in sides)} if by_distance else {}
+        self._late_loss = self._loss = get_loss(config.loss, **spacing)
         self._early_loss = get_loss("ce-dice-balanced")
         self._bfloat16 = plan.bfloat16_on(device)
         self._form = memory_format(plan, config.channels_last)
@@ -58,10 +63,11 @@ class Learner:
                 loss = self._labelled_mix_loss()
             else:
                 loss = self._bidirectional_loss()
-            if not bool(torch.isfinite(loss)):
-                raise FloatingPointError(f"The loss became {loss.item()}")
             state.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            value = float(loss.detach())  # a graphics card is waited for here, with all of the step handed to it
+            if not math.isfinite(value):
+                raise FloatingPointError(f"The loss became {value}")
             state.optimiser.step()
         finally:
             state.torch_rng = torch.get_rng_state()
@@ -75,12 +81,12 @@ class Learner:
             update_teacher(state.teacher, state.student, decay, buffers)
         elif stage == 2:
             update_teacher(state.teacher, state.student, config.ema, buffers)
-        return float(loss.detach())
+        return value
 
     def _whole_loss(self) -> Tensor:
         """Labelled blocks as they are."""
         images, labels = self.sampler.draw_labelled(self.plan.batch)
-        return self._loss(self._student(self.sampler.vary(images)), labels.to(self._device), None)
+        return self._loss(self._student(self.sampler.vary(images)), labels, None)
 
     def _labelled_mix_loss(self) -> Tensor:
         """Stage 1: one labelled block pasted into another."""
@@ -91,10 +97,9 @@ class Learner:
         mixed = paste(self.sampler.vary(outer), self.sampler.vary(inner), keep)
         logits = self._student(mixed)
         if self.config.stage1_regions:
-            targets = outer_labels.to(self._device), inner_labels.to(self._device)
-            total = mixed_loss(self._loss, logits, *targets, keep.to(self._device), 1.0, 1.0)
+            total = mixed_loss(self._loss, logits, outer_labels, inner_labels, keep, 1.0, 1.0)
             return total / 2 if self.config.mean_loss else total
-        return self._loss(logits, paste(outer_labels, inner_labels, keep).to(self._device), None)
+        return self._loss(logits, paste(outer_labels, inner_labels, keep), None)
 
     def _bidirectional_loss(self) -> Tensor:
         """Stage 2: unlabelled into labelled (in) and labelled into unlabelled (out), judged by the teacher's labels."""
@@ -117,10 +122,9 @@ class Learner:
         keep = self._draw_mask()
         mixed, targets = [], []
         valid: list[tuple[Tensor | None, Tensor | None]] = []
-        for way, (labelled, labels, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
-            hand, teacher = labels.to(self._device), guess.to(self._device)
-            sure = teacher != UNSURE
-            teacher = teacher * sure
+        for way, (labelled, hand, unlabelled), guess in zip(ways, pairs, pseudo, strict=True):
+            sure = guess != UNSURE
+            teacher = guess * sure
             valid.append((None, sure) if way == "in" else (sure, None))
             a, b = self.sampler.vary(labelled), self.sampler.vary(unlabelled)
             mixed.append(paste(a, b, keep) if way == "in" else paste(b, a, keep))
@@ -129,7 +133,6 @@ class Learner:
             logits = list(self._student(torch.cat(mixed)).split(half))  # type: ignore[no-untyped-call]
         else:
             logits = [self._student(m) for m in mixed]
-        keep = keep.to(self._device)
         total = sum(
             mixed_loss(self._loss, z, outer, inner, keep, outer_weight, inner_weight, *counts)
             for z, (outer, inner, outer_weight, inner_weight), counts in zip(logits, targets, valid, strict=True)
@@ -163,8 +166,9 @@ class Learner:
             teacher, region = (outer, keep) if way == "out" else (inner, ~keep)
             student = z.max(1).indices * region  # twenty times as fast as argmax
             teacher = teacher * region
-            both = float(((student == teacher) & (teacher > 0)).sum())
-            size = float((student > 0).sum() + (teacher > 0).sum())
+            both, size = torch.stack(
+                [((student == teacher) & (teacher > 0)).sum(), (student > 0).sum() + (teacher > 0).sum()]
+            ).tolist()
             if size:
                 found.append(2 * both / size)
         if found:
@@ -173,12 +177,12 @@ class Learner:
 
     def _draw_mask(self) -> Tensor:
         boxes = draw_boxes(self.plan.block, self.state.rng, strategy=self.config.mask, beta=self.config.beta)
-        return keep_mask(self.plan.block, boxes)
+        return keep_mask(self.plan.block, boxes, self._device)
 
     def _student(self, images: Tensor) -> Tensor:
         return self._forward(self.state.student, images)
 
     def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
         with arithmetic(self._device, self._bfloat16):
-            logits: Tensor = network(images.to(self._device).contiguous(memory_format=self._form))
+            logits: Tensor = network(images.contiguous(memory_format=self._form))
         return logits

@@ -7,6 +7,7 @@ closes it; what was learnt is saved in each case.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from filelock import FileLock, Timeout
 from napari_bcp.engine import checkpoint
 from napari_bcp.engine.bank import Bank
 from napari_bcp.engine.cache import Cache, CaseFiles
-from napari_bcp.engine.device import available_cores, out_of_memory
+from napari_bcp.engine.device import available_cores, is_lost, out_of_memory
+from napari_bcp.engine.held_out import choose_held_out
 from napari_bcp.engine.log import RunLog
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import smaller
@@ -27,8 +29,9 @@ from napari_bcp.engine.sampler import Sampler
 from napari_bcp.engine.state import State, new_optimiser, new_state
 from napari_bcp.engine.step import Learner
 from napari_bcp.engine.survey import plan_for
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, TrainingError
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, DeviceLostError, ScanAwayError, TrainingError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Planned, Progress, Saved, Step, Validated
+from napari_bcp.files import remove_parts
 from napari_bcp.method import learning_rate
 from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_mask, read_scan
@@ -111,11 +114,17 @@ def train(
         if not _taken(lock, stop):
             yield Finished(reason="stopped")
             return
+        remove_parts(folder)  # of a process that was killed while it saved
         if plan is None:
             plan = yield from plan_for(source, classes, config, device, stop)
             if plan is None:
                 yield Finished(reason="stopped")
                 return
+        if plan.device != device.type:
+            yield Note(
+                text=f"This run was planned for another kind of device than {device.type}, with blocks and batches as "
+                "they suit that; a new run suits this one."
+            )
         state = new_state(plan, config, device)
         if resume:
             state.restore(checkpoint.load_newest(folder), device)
@@ -126,6 +135,11 @@ def train(
                 log.add(event)
                 yield event
     except (MemoryError, RuntimeError) as error:
+        if is_lost(error):
+            raise DeviceLostError(
+                f"Device {device} has failed in run {folder.name} ({str(error).splitlines()[0]}); train on from what "
+                "was saved, and restart the computer if it happens again."
+            ) from error
         if not out_of_memory(error):
             raise
         raise DeviceError(
@@ -181,7 +195,7 @@ class _Loop:
         self.source, self.folder, self.cache = source, folder, cache
         self.plan, self.config, self.budget, self.device = plan, config, budget, device
         self.state, self.stop, self.between = state, stop, between
-        self.sampler = Sampler(plan, config, state.rng, cache.get)
+        self.sampler = Sampler(plan, config, state.rng, cache.get, device)
         self.learner = Learner(plan, config, state, self.sampler, device)
         self.dropped: set[CaseFiles] = set()
         self.held_out: list[CaseFiles] = []
@@ -229,7 +243,7 @@ class _Loop:
                 except (MemoryError, RuntimeError) as error:
                     if not out_of_memory(error):
                         raise
-                    yield from self._take_less(error)
+                    yield from self._take_less(error.with_traceback(None))  # its frames hold the step's memory
                     continue
                 except (BcpError, OSError) as error:
                     yield from self._drop(error)
@@ -260,8 +274,8 @@ class _Loop:
                 if self.between is not None:
                     yield from self.between(self._model())
         finally:
-            # Also when the caller closes the generator: nothing that was learnt is lost.
-            if state.step > first_step and healthy:
+            # Also when the caller closes the generator: nothing that was learnt is lost, but with the card it lay on.
+            if state.step > first_step and healthy and not is_lost(sys.exception()):
                 saved = self._save()
         if self.held_out and reason == "budget":
             yield from self._validate()
@@ -284,7 +298,8 @@ class _Loop:
             run=self.folder.name,
             plan=self.plan.model_dump(mode="json"),
             settings=self.config.model_dump(mode="json"),
-            labelled=len(self.sampler.labelled.names),
+            labelled=len(self.sampler.labelled.names) + len(self.held_out),
+            held_out=len(self.held_out),
             unlabelled=len(self.ready) + len(self.waiting),
             step=self.state.step,
         )
@@ -355,12 +370,15 @@ class _Loop:
             if self.stop():
                 break
         if first and not self.stop():  # else not all of them may have been looked at
-            self.held_out = self._choose_held_out(usable)
-            names = [c.name for c in self.held_out]
-            if names != self.state.held_out:  # another set, another scale: the next network is the best on it so far
-                self.state.held_out, self.state.best = names, -1.0
-                if not names:
-                    (self.folder / checkpoint.BEST).unlink(missing_ok=True)
+            self._hold_out(choose_held_out(usable, self.config, self.state.held_out, self.state.trained_on))
+            if self.config.hold_out and len(self.held_out) < min(self.config.hold_out, len(usable) - 1):
+                yield Note(
+                    text=f"Not {self.config.hold_out} cases are held out but {len(self.held_out)}: the run has learnt "
+                    "from the others already; begin a new run to hold out more."
+                )
+        elif (self.held_out or self.state.held_out) and not self.stop():
+            held = {c.name for c in self.held_out}
+            self._hold_out([c for c in usable if c.name in held])
         yield from self._tell_kinds()
         held = {c.name for c in self.held_out}
         usable = [c for c in usable if c.name not in held]
@@ -451,22 +469,14 @@ class _Loop:
                 "since CT and MR in one pool spoil each other. Others of that kind are not named."
             )
 
-    def _choose_held_out(self, cases: list[CaseFiles]) -> list[CaseFiles]:
-        """Hold out one labelled case in five from ten on, or as many as the settings say; always the same ones."""
-        names = [c.name for c in cases]
-        kept = [n for n in self.state.held_out if n in names]
-        count = self.config.hold_out
-        if count is None:  # where a few cases are missing, those that were held out stay so
-            count = max(len(cases) // 5 if len(cases) >= 10 else 0, len(kept))
-        count = min(count, len(cases) - 1)
-        if count <= 0:
-            return []
-        kept = kept[:count]
-        seen = set(kept) | set(self.state.trained_on)
-        fresh = sorted(n for n in names if n not in seen)  # a case that was trained on can judge nothing any more
-        wanted = min(count - len(kept), len(fresh))
-        kept += np.random.default_rng(self.config.seed).choice(fresh, wanted, replace=False).tolist() if wanted else []
-        return [c for c in cases if c.name in set(kept)]
+    def _hold_out(self, cases: list[CaseFiles]) -> None:
+        """Judge on these cases; on others, or by other masks than before, the next network is the best so far."""
+        names, masks = [c.name for c in cases], [c.mask.name for c in cases if c.mask is not None]
+        if (names, masks) != (self.state.held_out, self.state.held_masks):
+            self.state.held_out, self.state.held_masks, self.state.best = names, masks, -1.0
+            if not names:
+                (self.folder / checkpoint.BEST).unlink(missing_ok=True)
+        self.held_out = cases
 
     # -- one step ---------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from napari_bcp.metrics.overlap import dice_per_class
 from napari_bcp.metrics.regions import near
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,6 +72,11 @@ def soft_dice_confidence(
     confidence = Confidence(classes)
     confidence.add(probabilities, labels)
     return confidence.result()
+
+
+def lowest(quality: Mapping[Any, float | None]) -> float | None:
+    """Return the confidence of the class that is worst off, 0 where one was not found; None without any class."""
+    return min((0.0 if value is None else value for value in quality.values()), default=None)
 
 
 def band(value: float | None) -> Band | None:

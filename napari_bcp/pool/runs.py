@@ -65,7 +65,7 @@ def choose_run(
     """
     if not pool.classes or not any(case.has_mask for case in pool.cases(("accepted", "draft"))):
         raise TrainingError(
-            f"The pool {pool.root} has no accepted mask; give some with 'napari-bcp accept POOL CASE MASK'."
+            f"The pool {pool.root} has no accepted mask; accept one in the window, or with 'napari-bcp accept'."
         )
     last, notes = last_trained(pool), []
     if last is not None and not fresh:
@@ -77,7 +77,7 @@ def choose_run(
             for key in settings:
                 if key in LASTING_SETTINGS and wanted[key] != last.config.get(key):
                     raise SettingError(
-                        f"Setting '{key}' cannot change while run {last.id} goes on; add --fresh to start over."
+                        f"Setting '{key}' cannot change while run {last.id} goes on; begin a new run (--fresh)."
                     )
             try:
                 check_plan(last.plan)

@@ -155,7 +155,13 @@ class Pool:
         database = Database(root / TABLE, write=True)
         with suppress(OSError):
             (root / STAGING).rmdir()  # left empty if the creation was killed at its very end
-        return cls(root, Table(root, database), MaskFolder(root / "masks"), lock)
+        table = Table(root, database)
+        try:
+            table.end_runs()
+        except BaseException:
+            table.close()
+            raise
+        return cls(root, table, MaskFolder(root / "masks"), lock)
 
     def close(self) -> None:
         """Close the table and give the right to write back; a second call does nothing."""
@@ -192,10 +198,6 @@ class Pool:
     def counts(self) -> dict[Status, int]:
         """Return how many cases each status has."""
         return self._table.counts()
-
-    def scan_path(self, name: str) -> Path:
-        """Return the absolute path of a case's scan."""
-        return self.case(name).path
 
     def extend(
         self, images: str | Path, labels: str | Path | None = None, progress: Progress | None = None
@@ -279,7 +281,7 @@ class Pool:
         except OSError as error:
             raise ScanError(
                 f"{case.path}, the scan of case '{name}', cannot be read ({error.strerror or error}); bring it back, "
-                "or say where it is now with 'napari-bcp relocate'.",
+                "or say where it is now (Pool › Scans have moved…, or 'napari-bcp relocate').",
                 path=case.path,
                 case=name,
             ) from None
@@ -289,15 +291,16 @@ class Pool:
             self._table.touch(name, now.mtime_ns)
         return False
 
-    def relocate(self, old: str | Path, new: str | Path) -> int:
+    def relocate(self, old: str | Path, new: str | Path, *, only_away: bool = False) -> int:
         """Make the cases whose scans lay below the folder `old` point below `new`; return how many.
 
-        Only those whose file is there move; `notes` says how many do not, and names the first. Raises PoolError,
-        changing nothing, if none of these scans is below `new`, or one of them is a case already.
+        Only those whose file is there move, and with `only_away` those whose file is not where it was; `notes` says
+        how many do not, and names the first. Raises PoolError, changing nothing, if no scan lay below `old`, none of
+        them is below `new`, or one of them is a case already.
         """
         self._must_write()
         before, after = Path(old).resolve(), Path(new).resolve()
-        moved, left = moved_scans(self.cases(), before, after)
+        moved, left = moved_scans(self.cases(), before, after, only_away)
         self.notes = ()
         if left:
             self.notes = (
@@ -542,7 +545,7 @@ class Pool:
 
     @property
     def revision(self) -> int:
-        """A number that grows with every line of history: unchanged means that nothing in the pool has changed."""
+        """A number that grows with every line of history; how far a run has come makes none."""
         return self._table.revision()
 
     def export(

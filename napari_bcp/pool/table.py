@@ -205,6 +205,17 @@ class Table:
             if after.status != before:
                 self.log(f"run {after.status}", run=run, step=after.step)
 
+    def end_runs(self) -> None:
+        """Let runs that a killed process left as running be stopped."""
+        running = [row["id"] for row in self._database.rows("SELECT id FROM runs WHERE status = 'running'")]
+        if running:
+            with self.transaction():
+                self._database.change(
+                    "UPDATE runs SET status = 'stopped', changed = ? WHERE status = 'running'", (now(),)
+                )
+                for run in running:
+                    self.log("run stopped", run=run, why="its process was gone")
+
     # -- history ----------------------------------------------------------------------------------------------
 
     def log(self, what: str, case: str | None = None, /, **details: Any) -> None:

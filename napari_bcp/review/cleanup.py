@@ -1,8 +1,7 @@
 """Clean-up of one class of a draft.
 
 Labels are uint8 arrays with three axes in any order, 0 is background. Each function returns a new array; only voxels
-of the class itself and background change, never those of another class. Neighbours meet at faces, edges or corners,
-as in the clean-up of pseudo-labels.
+of the class itself and background change, never those of another class. Neighbours meet at faces, edges or corners.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def read_mask(
         known = ", ".join(map(str, sorted(classes or ()))) or "not named"
         raise MaskError(
             f"{path} has voxels of class {', '.join(map(str, unknown))}, but the classes are {known}: "
-            "add the class, or correct the mask.",
+            "correct the mask, or make a pool that has the class.",
             path=path,
         )
     if not found:

@@ -147,8 +147,7 @@ def _files(folder: Path, found: Pairing, other: str | Path | None = None) -> lis
     """Return the NIfTI files directly in `folder`, sorted by name; note if there are none, or more in subfolders.
 
     A file that is named itself counts as a folder of one; `other`, a folder that was named too, may lie in it
-    without being noted. Raises
-    ScanError if the folder cannot be read.
+    without being noted. Raises ScanError if the folder cannot be read.
     """
     if is_nifti(folder) and folder.is_file():
         return [folder]

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PHANTOM_CLASSES = (
-    ClassSpec(LIVER, "phantom liver", "#e69f00"),
-    ClassSpec(STOMACH, "phantom stomach", "#56b4e9"),
-    ClassSpec(AORTA, "phantom aorta", "#cc79a7"),
+    ClassSpec(LIVER, "liver", "#e69f00"),
+    ClassSpec(STOMACH, "stomach", "#56b4e9"),
+    ClassSpec(AORTA, "aorta", "#cc79a7"),
 )
 
 Size = Literal["tiny", "small", "full"]

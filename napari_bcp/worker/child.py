@@ -25,7 +25,7 @@ from napari_bcp.engine.device import available_cores, out_of_memory, pick_device
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.train import Budget, train
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError, ScanAwayError, ScanError
+from napari_bcp.errors import BcpError, CheckpointError, DeviceError, DeviceLostError, ScanAwayError, ScanError
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Paused, Planned, Progress, Resumed, Vitals
 from napari_bcp.pool.runs import BEST
 from napari_bcp.worker.desk import Desk
@@ -71,12 +71,14 @@ def main() -> None:
 
 def _serve(desk: Desk, send: Callable[[Report], None]) -> None:
     send(Ready(pid=os.getpid()))
-    while (job := desk.next_job()) is not None:
+    lost = False
+    while not lost and (job := desk.next_job()) is not None:
         events = _train(job, desk) if isinstance(job, Train) else _predict(job, desk)
         try:
             for event in events:
                 send(event)
         except BcpError as error:
+            lost = isinstance(error, DeviceLostError)  # another process can use the card; this one must end
             send(Failed(text=str(error), error=type(error).__name__))
         except BrokenPipeError:
             raise
@@ -89,6 +91,8 @@ def _serve(desk: Desk, send: Callable[[Report], None]) -> None:
             send(Failed(text=text, error=type(error).__name__))
         finally:
             events.close()
+            if torch.cuda.is_initialized() and not lost:  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()  # the window draws with the same card
         send(Ended(job=job.kind))
 
 
@@ -231,6 +235,8 @@ class _Maker:
             self._desk.drop(name)
             yield CaseUnusable(case=name, reason=str(error))
             return
+        except DeviceLostError:
+            raise
         except DeviceError as error:  # too large a scan for the memory that is left; training goes on
             self._desk.give_up(name, model.run)
             yield Note(text=f"The map of {name} could not be made: {error}", case=name)

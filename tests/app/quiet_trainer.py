@@ -13,9 +13,9 @@ class QuietTrainer:
     def __getattr__(self, name):
         return lambda *arguments, **named: self.sent.append((name, *arguments, *named.values()))
 
-    def train(self, job, run, step):
+    def train(self, job, run):
         self.busy = True
-        self.state = TrainingState(phase="training", run=run, step=step)
+        self.state = TrainingState(phase="training", run=run.id, preset=run.preset, settings=job.config, step=run.step)
         self.sent.append(("train", job))
 
     def pump(self):

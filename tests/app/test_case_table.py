@@ -200,6 +200,7 @@ def test_the_order_follows_what_changes(session, model):
         ("", ("predicted",), ["case_4", "case_10"]),
         ("", ("predicted", "unusable"), ["case_2", "case_4", "case_10"]),
         ("random", ("predicted",), ["case_10"]),
+        ("(rule)", (), ["case_3"]),
         ("nobody", (), []),
     ],
 )

@@ -387,6 +387,18 @@ def test_the_rule_accepts_what_every_class_is_good_enough_for(quiet, pumped, tru
     np.testing.assert_array_equal(session.pool.mask("phantom_003"), truth("phantom_003"))
 
 
+def test_the_rule_accepts_no_newer_map_that_is_worse(quiet, pumped, truth, phantom_pool, told):
+    session, trainer = quiet
+    trainer.heard(made_map(phantom_pool, "phantom_003", truth("phantom_003"), soft=0.97))
+    pumped(session, lambda: session.cases_above(0.9))
+    worse = made_map(phantom_pool, "phantom_003", truth("phantom_003"), soft=0.8, step=50)
+    trainer.heard(worse)  # on its way to the pool when the reader presses Accept
+    assert session.accept_all_above(0.9) == ["phantom_003"]
+    pumped(session, lambda: told)
+    assert "has a newer map of less quality" in told[-1][2]
+    assert session.pool.case("phantom_003").status == "predicted"
+
+
 def test_the_rule_lets_other_work_with_the_pool_in_between(quiet, pumped, truth, phantom_pool, monkeypatch):
     session, trainer = quiet
     for name in ("phantom_003", "phantom_004", "phantom_006"):

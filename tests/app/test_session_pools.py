@@ -230,3 +230,36 @@ def test_closing_gives_up_a_pool_that_is_being_made(session, phantom_cohort, tmp
     assert not (root / TABLE).exists()
     with Pool.create(root, phantom_cohort / "images") as pool:
         assert len(pool.cases()) == 8
+
+
+def test_scans_that_have_moved_are_found_in_the_folder_that_is_named(quiet, pumped, told, phantom_cohort, tmp_path):
+    """The others stay, also where the folder has files of their names; the training hears of it."""
+    session, trainer = quiet
+    more, archive = tmp_path / "more", tmp_path / "archive"
+    more.mkdir()
+    for name in ("early", "late"):
+        shutil.copy(phantom_cohort / "images" / "phantom_003.nii.gz", more / f"{name}.nii.gz")
+    session.extend_pool(more, None)
+    pumped(session, lambda: len(session.cases) == 10)
+    told.clear()
+    session.find_moved(tmp_path)
+    pumped(session, lambda: told)
+    assert told.pop()[2] == "Every scan is where it was."
+    archive.mkdir()
+    shutil.copy(more / "early.nii.gz", archive)
+    shutil.move(more / "late.nii.gz", archive)
+    session.find_moved(tmp_path)
+    pumped(session, lambda: told)
+    level, where, text = told.pop()
+    assert (level, where) == ("warning", "cases")
+    assert text.startswith("None of the 1 scans")
+    session.start_training("quick", 1, {})
+    pumped(session, lambda: trainer.busy)
+    session.find_moved(archive)
+    pumped(session, lambda: told)
+    assert told.pop() == ("info", "cases", f"1 scan found in {archive}.")
+    pumped(session, lambda: trainer.told("tell_cases"))
+    [[changed, gone]] = [call for call in trainer.told("tell_cases") if any(call)]
+    assert [(one.name, one.scan) for one in changed] == [("late", str(archive / "late.nii.gz"))]
+    assert not gone
+    assert session.pool.case("early").path.parent == more

@@ -13,6 +13,7 @@ from napari_bcp.app.panels.train import TrainPanel
 from napari_bcp.app.preferences import Preferences
 from napari_bcp.app.theme import colours_of
 from napari_bcp.app.training import TrainingState
+from napari_bcp.config import make_config
 from napari_bcp.scans import ClassSpec
 
 LEFT = Qt.MouseButton.LeftButton
@@ -28,7 +29,10 @@ class HandMadeTraining:
 
     def __init__(self, accepted=3, others=("predicted", "unlabelled", "draft", "excluded", "unusable")):
         statuses = ["accepted"] * accepted + list(others)
-        self.cases = [SimpleNamespace(name=f"case_{i}", status=status) for i, status in enumerate(statuses)]
+        self.cases = [
+            SimpleNamespace(name=f"case_{i}", status=status, has_mask=status == "accepted")
+            for i, status in enumerate(statuses)
+        ]
         self.classes = (ClassSpec(1, "liver", "#e69f00"), ClassSpec(2, "spleen", "#56b4e9"))
         self.training, self.done = TrainingState(), []
 
@@ -117,6 +121,41 @@ def test_start_hands_over_preset_minutes_and_the_settings_that_were_changed(pane
     assert session.done == [("start", "quality", 45, {"lr": 3e-5}, False)]
 
 
+def test_the_form_shows_the_settings_of_the_run_that_goes_on_and_one_that_is_put_back_is(panel, session, click):
+    """A run keeps its settings: what the form shows must be what it trains with."""
+    session.training = TrainingState(run="0001", preset="quality", settings={"lr": 3e-5, "ema": 0.99, "gone": 1})
+    session.pool_changed.emit()
+    panel._settings.expand(animate=False)
+    assert panel._preset.currentText() == "quality"
+    assert panel.form.values() == {"lr": 3e-5}
+    panel.form._rows["lr"].reset.click()  # the panel would have to be scrolled to it first
+    click(panel._start)
+    panel._fresh.setChecked(True)
+    click(panel._start)
+    lr = make_config("quality").lr
+    assert [what[3] for what in session.done] == [{"lr": lr}, {}]
+    session.training = TrainingState()
+    panel.form.set_values({"lr": 1e-2})
+    session.pool_changed.emit()
+    assert panel.form.values() == {}, "another pool does not train with this one's settings"
+
+
+def test_what_was_typed_is_handed_over_again_where_the_run_may_not_be_the_one_that_goes_on(panel, session, click):
+    """One that was stopped before it was saved is not; its successor would have the preset's values."""
+    session.training = TrainingState(run="0001", preset="quick", settings={"lr": 3e-5})
+    session.pool_changed.emit()
+    click(panel._start)
+    assert session.done[-1][3] == {"lr": 3e-5}
+
+
+def test_a_mask_that_is_mended_again_still_counts(panel, session):
+    """It is in force until the next one is accepted."""
+    session.cases = [SimpleNamespace(name="only", status="draft", has_mask=True)]
+    session.cases_changed.emit(frozenset({"only"}))
+    assert panel._start.isEnabled()
+    assert panel._cohort.text() == "Would train on 1 case with masks and 0 without."
+
+
 def test_a_new_run_is_begun_once(panel, session, click, qtbot):
     panel._settings.expand(animate=False)
     qtbot.keyClick(panel._fresh, Qt.Key.Key_Space)
@@ -197,7 +236,7 @@ def test_without_a_mask_it_says_what_to_do_and_start_waits_for_one(qtbot):
     qtbot.addWidget(panel)
     assert not panel._start.isEnabled()
     assert panel._cohort.text() == "Training needs masks: outline and accept at least one case."
-    session.cases[0].status = "accepted"
+    session.cases[0].status, session.cases[0].has_mask = "accepted", True
     session.cases_changed.emit(frozenset({"case_0"}))
     assert panel._start.isEnabled()
     assert panel._cohort.text() == "Would train on 1 case with masks and 2 without."

@@ -2,6 +2,7 @@
 
 from collections import deque
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,11 @@ class ReplayedWorker:
         self.inbox.extend(self.last_words)
         self.exit_code = 0
         return True
+
+
+def record(run="0001", step=0):
+    """Return what a trainer uses of a run's record."""
+    return SimpleNamespace(id=run, preset="quick", step=step)
 
 
 class Window:
@@ -100,7 +106,7 @@ def planned(run="0001", at=0):
 
 def at_work(window, run="0001"):
     """Let a run train, and have done its first step."""
-    window.trainer.train(training(run), run, 0)
+    window.trainer.train(training(run), record(run, 0))
     assert window.report(Ready(pid=1), VITALS, planned(run), step(1)) == "training"
     return window
 
@@ -119,7 +125,7 @@ def test_no_process_is_started_before_there_is_a_job(window):
 
 
 def test_a_training_is_followed_from_its_start_to_its_end(window):
-    window.trainer.train(training(), "0001", 40)
+    window.trainer.train(training(), record("0001", 40))
     assert (window.state.phase, window.state.run, window.state.step) == ("starting", "0001", 40)
     assert (window.state.labelled, window.state.unlabelled) == (1, 2)
     assert window.trainer.busy
@@ -146,7 +152,7 @@ def test_a_child_that_has_nothing_to_say_changes_nothing(window):
 
 
 def test_the_state_has_taken_a_report_in_before_others_hear_of_it(window):
-    window.trainer.train(training(), "0001", 0)
+    window.trainer.train(training(), record("0001", 0))
     window.report(VITALS, step(1), Finished(reason="stopped"), Ended(job="train"))
     assert [(report.kind, phase) for report, phase in window.heard] == [
         ("vitals", "preparing"),
@@ -168,7 +174,7 @@ def test_it_rests_and_goes_on(window):
 
 
 def test_it_rests_while_it_prepares_and_then_prepares_on(window):
-    window.trainer.train(training(), "0001", 40)
+    window.trainer.train(training(), record("0001", 40))
     assert window.report(VITALS, Paused(step=0)) == "paused"
     assert window.report(Resumed(step=0)) == "preparing"
     assert window.report(step(41)) == "training"
@@ -201,7 +207,7 @@ def test_who_does_not_train_is_not_stopped(window):
 def test_a_stop_before_the_child_has_its_job_is_not_lost(window):
     window.state.phase = "starting"  # as while the run is chosen
     window.trainer.stop()
-    window.trainer.train(training(), "0001", 0)
+    window.trainer.train(training(), record("0001", 0))
     assert window.state.phase == "stopping"
     assert window.told == ["attend", "train", "stop"]
     assert window.report(VITALS, planned(), Finished(reason="stopped"), Ended(job="train")) == "idle"
@@ -212,7 +218,7 @@ def test_a_stop_before_the_child_has_its_job_is_not_lost(window):
 
 def test_a_second_training_shows_nothing_of_the_first_that_still_ends(window):
     at_work(window, "0001")
-    window.trainer.train(training("0002"), "0002", 0)
+    window.trainer.train(training("0002"), record("0002", 0))
     assert window.told == ["attend", "train", "attend", "train"]
     late = (
         step(77, loss=9.0),
@@ -234,7 +240,7 @@ def test_a_second_training_shows_nothing_of_the_first_that_still_ends(window):
 
 def test_the_failure_of_the_first_training_is_none_of_the_second(window):
     at_work(window, "0001")
-    window.trainer.train(training("0002"), "0002", 0)
+    window.trainer.train(training("0002"), record("0002", 0))
     assert window.report(Failed(text="The disk is full."), Ended(job="train")) == "starting"
     assert window.state.problem == ""
     assert window.report(Failed(text="The memory ran out."), Ended(job="train")) == "failed"
@@ -273,7 +279,7 @@ def test_maps_that_fail_are_no_failed_training(window):
 
 def test_a_training_behind_maps_begins_when_they_have_ended(window):
     window.trainer.predict(PREDICT)
-    window.trainer.train(training(), "0001", 0)
+    window.trainer.train(training(), record("0001", 0))
     assert window.report(Finished(reason="stopped", step=500)) == "starting"
     assert window.report(Ended(job="predict"), VITALS, step(1)) == "training"
 
@@ -289,7 +295,7 @@ def test_a_failed_training_says_why_until_the_next_one(window):
     assert not state.active
     assert not window.trainer.busy
     assert (state.step, state.curves.steps) == (1, [1])
-    window.trainer.train(training(resume=True), "0001", 1)
+    window.trainer.train(training(resume=True), record("0001", 1))
     assert (window.state.phase, window.state.problem, window.state.log_tail) == ("starting", "", "")
     assert len(window.workers) == 1, "the child lives on"
 
@@ -308,7 +314,7 @@ def test_a_child_that_dies_at_work_fails_the_training_and_the_next_one_gets_a_ne
     assert (report.kind, report.text, phase) == ("failed", window.state.problem, "failed")
     assert (window.trainer.pid, window.trainer.busy) == (None, False)
     assert not window.trainer.pump()
-    window.trainer.train(training(resume=True), "0001", 1)
+    window.trainer.train(training(resume=True), record("0001", 1))
     assert window.trainer.pid == window.workers[1].pid
     assert window.told == ["attend", "train"]
     assert window.report(VITALS, step(2)) == "training"
@@ -344,7 +350,7 @@ def test_a_process_that_cannot_be_started_leaves_everything_as_it_was(window):
 
     trainer = Trainer(window.hear, refuse)
     with pytest.raises(OSError, match="no memory"):
-        trainer.train(training(), "0001", 0)
+        trainer.train(training(), record("0001", 0))
     assert trainer.state == TrainingState()
     assert not trainer.busy
 
@@ -453,9 +459,9 @@ def test_what_is_no_step_adds_nothing_to_a_curve():
 def test_curves_go_on_with_their_run_and_begin_anew_with_another(window):
     at_work(window)
     window.report(step(2), Finished(reason="stopped"), Ended(job="train"))
-    window.trainer.train(training(resume=True), "0001", 2)
+    window.trainer.train(training(resume=True), record("0001", 2))
     window.report(VITALS, planned(at=2), step(3))
     assert window.state.curves.steps == [1, 2, 3]
     window.report(Finished(reason="stopped"), Ended(job="train"))
-    window.trainer.train(training("0002"), "0002", 0)
+    window.trainer.train(training("0002"), record("0002", 0))
     assert window.state.curves == Curves()

@@ -53,8 +53,8 @@ def test_train_look_mend_accept_and_the_mask_joins_the_training(make_napari_view
     qtbot.keyClick(widget.cases.table, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: session.current is not None and session.current.name == name, timeout=MINUTE)
     assert widget.tabs.currentIndex() == 2
-    qtbot.waitUntil(lambda: "map: phantom liver" in viewer.layers, timeout=2 * MINUTE)
-    qtbot.waitUntil(lambda: viewer.layers["map: phantom liver"].data.any(), timeout=2 * MINUTE)
+    qtbot.waitUntil(lambda: "map: liver" in viewer.layers, timeout=2 * MINUTE)
+    qtbot.waitUntil(lambda: viewer.layers["map: liver"].data.any(), timeout=2 * MINUTE)
     assert session.training.step > first
 
     # mend: clear the labels, then draw with the mouse; undo and redo by keys

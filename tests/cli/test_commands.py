@@ -69,8 +69,8 @@ def test_the_help_lists_the_commands_in_the_order_of_the_work(command):
     text = command("--help").out
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == COMMANDS
     assert set(COMMANDS) == {
-        *("new", "open", "status", "train", "predict", "segment", "accept", "evaluate", "export", "relocate"),
-        *("ablate", "features", "doctor", "demo"),
+        *("new", "add", "open", "status", "train", "predict", "segment", "accept", "exclude", "include", "reset"),
+        *("evaluate", "export", "relocate", "ablate", "features", "doctor", "demo"),
     }
 
 
@@ -82,7 +82,7 @@ def test_the_version_is_told(command):
 def test_a_shell_completes_commands(command, monkeypatch):
     """The shell asks by environment variables."""
     monkeypatch.setenv("_NAPARI_BCP_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "napari-bcp re")
+    monkeypatch.setenv("COMP_WORDS", "napari-bcp rel")
     monkeypatch.setenv("COMP_CWORD", "1")
     assert command().out.split() == ["relocate"]
 
@@ -157,12 +157,54 @@ def test_with_json_the_output_is_the_events(command, arguments, verb, events):
 
 
 def test_a_stopped_prediction_names_the_command_that_goes_on(command):
-    """With the cases that were asked for."""
-    predict, calls = recorder([A_MAP, Finished(reason="stopped")])
-    done = command("predict", "my pool", "a", "b", predict=predict)
+    """With those of the cases that were asked for which are left."""
+    predict, calls = recorder([A_MAP, UNUSABLE, Finished(reason="stopped")])
+    done = command("predict", "my pool", "a", "b", "c", predict=predict)
     assert done.code == 130
-    assert "napari-bcp predict 'my pool' a b" in done.out
-    assert calls[0][0][1] == ["a", "b"]
+    assert "napari-bcp predict 'my pool' c\n" in done.out
+    assert calls[0][0][1] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"),
+    [
+        (("--steps", "100"), r"--steps 30"),
+        (("--minutes", "20"), r"--minutes (19\.9|20\.0)"),
+        ((), r"--minutes (4\.9|5\.0)"),
+    ],
+)
+def test_a_stopped_training_names_the_command_for_what_is_left(command, budget, left):
+    """Of its steps or minutes: they come on top of what was done."""
+    going_on = [TRAINING[0].model_copy(update={"step": 1000}), Finished(reason="stopped", step=1070, elapsed_s=90)]
+    done = command("train", "pool", *budget, train=recorder(going_on)[0])
+    assert done.code == 130
+    assert re.search(rf"Go on with: napari-bcp train pool {left}\n", done.out)
+
+
+def test_progress_that_begins_anew_is_shown_anew(command):
+    """One training of a comparison after the other, in a log file."""
+    twice = 2 * [
+        Step(step=i, stage=1, loss=0.5, lr=1e-3, elapsed_s=i, steps_per_s=2, share=i / 100) for i in range(101)
+    ]
+    done = command("train", "pool", train=recorder([*twice, Finished(reason="budget", step=100, elapsed_s=9)])[0])
+    assert done.err.count("step 50,") == 2
+
+
+def test_the_case_with_a_class_that_was_not_found_comes_first(command):
+    """It is as unsure as a map can be."""
+    cases = [
+        {"name": name, "status": "predicted", "quality": quality, "reason": "", "mask_version": None}
+        for name, quality in (
+            ("good", {"1": 0.97, "2": 0.95}),
+            ("missing", {"1": 0.99, "2": None}),
+            ("none", {"1": None}),
+        )
+    ]
+    found = {"root": "pool", "counts": {"predicted": 3}, "classes": [], "runs": [], "cases": cases}
+    out = command("status", "pool", status=recorder(found)[0]).out
+    assert out.index("\nmissing ") < out.index("\nnone ") < out.index("\ngood ")
+    assert "low, a class not found" in out
+    assert "nothing found" in out
 
 
 @pytest.mark.parametrize(("events", "code"), [([A_MAP, UNUSABLE], 0), ([UNUSABLE], 3), ([], 0)])
@@ -299,13 +341,6 @@ def test_an_evaluation_that_measured_nothing_is_an_error(command):
     assert command("evaluate", "masks", "truth", evaluate=recorder(report_of())[0]).code == 3
 
 
-def test_a_move_that_concerns_no_scan_is_refused(command):
-    """A typing error must not pass for a success."""
-    done = command("relocate", "pool", "old", "new", relocate=recorder(0)[0])
-    assert done.code == 4
-    assert "No scan of pool lies in old" in done.err
-
-
 def test_scans_that_did_not_move_are_told_of(command):
     """The others have moved all the same."""
 
@@ -332,6 +367,10 @@ def test_an_export_is_replaced_only_if_that_is_said(command, words):
     [
         (["accept", "pool", "a", "m.nii"], "accept", 3, "a is accepted, version 3."),
         (["relocate", "pool", "old", "new"], "relocate", 24, "24 cases point to new now."),
+        (["add", "pool", "--images", "more"], "add", ["a", "b"], "2 cases joined the pool pool."),
+        (["exclude", "pool", "a", "b", "a"], "exclude", None, "2 cases excluded."),
+        (["include", "pool", "a"], "include", None, "1 case included."),
+        (["reset", "pool", "a"], "reset", None, "1 case unlabelled."),
         (
             ["export", "pool", "out", "--layout", "nnunet", "--replace"],
             "export",

@@ -43,4 +43,5 @@ def test_every_finding_becomes_a_remark():
         sentences({**found, "gpus": [], "device": "cpu", "versions": {**found["versions"], "napari": "0.9.2"}})
     )
     assert "no GPU" in remarks["device"]
+    assert dict(sentences({**found, "device": "cpu"}))["device"].endswith("cannot compute on H100 (80.0 GB)")
     assert remarks["napari"] == "0.9.2, no Qt binding"

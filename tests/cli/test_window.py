@@ -56,3 +56,11 @@ def test_where_there_is_a_screen_the_demo_is_a_window_that_trains_already(comman
     assert command("demo", tmp_path / "demo", *asked).code == 0
     [words] = started
     assert words[1:] == ["-m", "napari_bcp.app", "--sample", str(tmp_path / "demo"), "--train", "10.0"]
+
+
+def test_the_window_of_the_demo_takes_no_device(command, started):
+    """It is among napari's preferences; left out without a word it would be wrong."""
+    left = command("demo", "--window", "--device", "cpu")
+    assert left.code == 2
+    assert "leave --device out" in left.err
+    assert not started

@@ -41,7 +41,7 @@ def pool(cohort, tmp_path):
 
 @pytest.mark.parametrize("key", OTHERS)
 def test_what_a_run_began_with_cannot_change_while_it_goes_on(pool, key):
-    with pytest.raises(SettingError, match=f"'{key}' cannot change while run 0001 goes on; add --fresh"):
+    with pytest.raises(SettingError, match=f"'{key}' cannot change while run 0001 goes on; begin a new run"):
         choose_run(pool, None, {key: OTHERS[key]}, False)
     assert choose_run(pool, None, {key: OTHERS[key]}, True).config.model_dump()[key] == OTHERS[key]
 

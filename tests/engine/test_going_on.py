@@ -8,12 +8,12 @@ import torch
 from filelock import FileLock
 
 from napari_bcp.config import make_config
-from napari_bcp.engine import checkpoint, step
+from napari_bcp.engine import bank, checkpoint, step
 from napari_bcp.engine import train as module
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import Plan, make_plan, smaller
 from napari_bcp.engine.train import Budget, train
-from napari_bcp.errors import DeviceError, TrainingError
+from napari_bcp.errors import DeviceError, DeviceLostError, TrainingError
 from napari_bcp.scans import read_grid, read_mask, read_scan
 
 CPU = torch.device("cpu")
@@ -346,3 +346,46 @@ def test_a_run_that_another_process_keeps_is_refused(run, tmp_path, monkeypatch)
     with FileLock(tmp_path / "run" / ".training"), pytest.raises(TrainingError, match="Another process trains run run"):
         run(1)
     assert len(of(run(1), "step")) == 1
+
+
+def test_a_card_that_is_lost_leaves_what_was_saved(run, tmp_path, monkeypatch):
+    """What lies on it cannot be saved any more, and would replace a checkpoint that is good."""
+    run(2)
+    kept, real = last(tmp_path, "run"), step.Learner.step
+
+    def lost(self, stage, share):
+        if self.state.step >= 4:
+            raise RuntimeError("CUDA error: unspecified launch failure\nmore lines")
+        return real(self, stage, share)
+
+    monkeypatch.setattr(step.Learner, "step", lost)
+    with pytest.raises(DeviceLostError, match="has failed in run run \\(CUDA error: unspecified launch failure\\)"):
+        run(6, resume=True)
+    assert same(last(tmp_path, "run"), kept)
+
+
+def test_a_run_that_was_planned_for_another_kind_of_device_says_so(run, monkeypatch):
+    here = make_plan
+
+    def planned_elsewhere(*arguments):
+        return here(*arguments).model_copy(update={"device": "cuda"})
+
+    assert not [event for event in of(run(1), "note") if "planned for another kind" in event.text]
+    monkeypatch.setitem(run.__globals__, "make_plan", planned_elsewhere)
+    assert [event for event in of(run(1, folder="other"), "note") if "planned for another kind" in event.text]
+
+
+def test_where_the_memory_runs_out_on_a_whole_scan_pseudo_labels_are_made_block_by_block(run, monkeypatch):
+    """Smaller batches of the training would not help it."""
+    asked, real = [], bank.whole_probabilities
+
+    def short(*arguments, sparing=False):
+        asked.append(sparing)
+        if not sparing:
+            raise RuntimeError("CUDA error: out of memory")
+        return real(*arguments, sparing=sparing)
+
+    monkeypatch.setattr(bank, "whole_probabilities", short)
+    events = run(6)
+    assert {*asked} == {True, False}
+    assert len(of(events, "planned")) == 1, "blocks and batches stay"

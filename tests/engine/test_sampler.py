@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_bcp.config import make_config
 from napari_bcp.engine import augment
@@ -252,3 +254,29 @@ def test_labelled_blocks_take_styles_of_unlabelled_scans_only_where_there_are_an
     assert float(made.draw_labelled(2)[0].max()) > 2
     made.set_cases([CaseFiles("a", "a", "m")], [])
     assert float(made.draw_labelled(2)[0].max()) <= 1
+
+
+def test_a_block_is_born_on_the_device_that_it_is_for():
+    """Nothing on the way may stay behind on the processor: on a graphics card that would be an error."""
+    rng, block = np.random.default_rng(0), (8, 6, 4)
+    image = rng.normal(size=(12, 12, 12)).astype(np.float16)
+    shifts = augment.draw_shifts(np.random.default_rng(1), augment.WARPS["strong"], block)
+    assert shifts is not None
+    for elastic in (None, shifts):
+        cut, labels = augment.cut_warped(
+            image, np.ones((12, 12, 12), np.uint8), np.full(3, 6.0), np.eye(3), elastic, block, "meta"
+        )
+        assert (cut.device.type, labels.device.type) == ("meta", "meta")
+        assert (tuple(cut.shape), tuple(labels.shape)) == (block, block)
+    assert augment.take_style(rng, cut, np.linspace(0, 1, 9), np.linspace(0, 2, 9)).device.type == "meta"
+
+
+@given(seed=st.integers(0, 2**16), ties=st.booleans())
+def test_interpolation_on_a_graphics_card_is_that_of_the_processor(seed, ties):
+    rng = np.random.default_rng(seed)
+    places, values = np.sort(rng.normal(size=9)).astype(np.float32), np.sort(rng.normal(size=9)).astype(np.float32)
+    if ties:
+        places[3:5] = places[3]
+    x = np.concatenate([rng.normal(scale=2, size=40).astype(np.float32), places[:3], places[5:]])
+    found = augment.interpolate(*(torch.from_numpy(one) for one in (x, places, values))).numpy()
+    np.testing.assert_allclose(found, np.interp(x, places, values), atol=1e-5)

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from napari_bcp.config import LOSSES, make_config
-from napari_bcp.engine import checkpoint
+from napari_bcp.engine import checkpoint, model
+from napari_bcp.engine import train as training
 from napari_bcp.engine.cache import CaseFiles
-from napari_bcp.engine.device import pick_device
+from napari_bcp.engine.device import available_cores, pick_device
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import network_of, predict_scan
+from napari_bcp.engine.step import Learner
 from napari_bcp.engine.train import Budget, new_state, train
 from napari_bcp.errors import CheckpointError, DeviceError, TrainingError
 from napari_bcp.metrics import dice_per_class
@@ -219,7 +221,8 @@ def test_held_out_cases_are_measured_and_the_best_network_is_kept(run, tmp_path)
     events = run(steps=6, labelled=4, hold_out=1, validate_every=0.3)
     measured = of(events, "validated")
     assert len(measured) >= 2
-    assert of(events, "planned")[0].labelled == 3
+    planned = of(events, "planned")[0]
+    assert (planned.labelled, planned.held_out) == (4, 1)
     assert set(measured[0].dice) == {1, 2}
     best = max(measured, key=lambda e: sum(e.dice.values()))
     assert checkpoint.load(tmp_path / "run" / "best.pt")["step"] == best.step
@@ -228,7 +231,56 @@ def test_held_out_cases_are_measured_and_the_best_network_is_kept(run, tmp_path)
 def test_enough_labelled_cases_are_held_out_by_themselves(run, cohort, source):
     with_mask, without, _ = cohort(12, 10)
     events = run(labelled=10, src=source(with_mask, without))
-    assert of(events, "planned")[0].labelled == 8
+    planned = of(events, "planned")[0]
+    assert (planned.labelled, planned.held_out) == (10, 2)
+
+
+@pytest.mark.parametrize("change", ["leaves", "is mended", "nothing"])
+def test_a_held_out_case_is_judged_as_the_pool_has_it_now(cohort, source, tmp_path, monkeypatch, change):
+    """Another set, or another mask, is another scale: the next network is the best on it so far."""
+    monkeypatch.setattr(training, "dice_per_class", lambda *_: {1: 0.5, 2: 0.5})
+    with_mask, without, _ = cohort(6, 4)
+    config = make_config("quick", {**SMALL, "hold_out": 2, "validate_every": 1e-9, "save_every": 1e-9})
+    plan, src = plan_of(with_mask, config), source(with_mask, without)
+    bests, held = [], []
+    for event in train(src, tmp_path, tmp_path / "cache", plan, config, Budget(steps=3), device=CPU):
+        if event.kind == "validated":
+            bests.append(event.best)
+        if event.kind == "saved":
+            content = checkpoint.load(tmp_path / "last.pt")
+            held.append(content["held_out"])
+            if content["step"] == 2:  # it has been measured once
+                gone = next(case for case in with_mask if case.name == held[0][0])
+                if change == "leaves":
+                    src.with_mask.remove(gone)
+                elif change == "is mended":
+                    mended = tmp_path / "mended.nii.gz"
+                    mended.write_bytes(gone.mask.read_bytes())
+                    src.with_mask[src.with_mask.index(gone)] = CaseFiles(gone.name, gone.scan, mended)
+                src.number += 1
+    assert held[-1] == (held[0][1:] if change == "leaves" else held[0])
+    assert bests == [True, change != "nothing"]
+
+
+def test_a_run_that_has_learnt_from_all_says_that_it_cannot_hold_out(run):
+    run(labelled=3)
+    notes = [event.text for event in of(run(labelled=3, resume=True, hold_out=1), "note")]
+    assert any(text.startswith("Not 1 cases are held out but 0") for text in notes)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".tmp-abc-last.pt").write_bytes(b"half")
+    run(steps=1)
+    assert not list((tmp_path / "run").glob(".tmp-*"))
+
+
+@pytest.mark.parametrize(("loss", "spacing"), [("hausdorff", (1.0, 1.0, 4.0)), ("ce-dice", None)])
+def test_losses_by_distance_know_how_thick_slices_are(cohort, loss, spacing):
+    config = make_config("quick", {**SMALL, "loss": loss, "spacing": (1.5, 1.5, 6.0)})
+    plan = plan_of(cohort(5, 2)[0], config)
+    learner = Learner(plan, config, new_state(plan, config, CPU), None, CPU)
+    assert learner._late_loss.constants.get("spacing") == spacing
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -333,3 +385,22 @@ def test_a_budget_that_preparing_used_up_still_gives_a_checkpoint(run, tmp_path)
     events = run(steps=None, seconds=1e-6)
     assert len(of(events, "step")) == 1
     assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == 1
+
+
+@pytest.mark.parametrize("crawls", [True, False])
+def test_a_checkpoint_of_another_computer_is_used_as_this_one_can(run, cohort, tmp_path, monkeypatch, crawls):
+    """Not in an arithmetic that it has no instructions for, nor with more threads than it has cores."""
+    run(steps=1, precision="bfloat16")
+    content = checkpoint.load(tmp_path / "run" / "last.pt")
+    config = make_config("quick", {**SMALL, "precision": "bfloat16", "threads": 200})
+    checkpoint.save(tmp_path / "other.pt", {**content, "config": config.model_dump_json()})
+    used, former = [], torch.get_num_threads()
+    monkeypatch.setattr(model, "bfloat16_crawls", lambda device: crawls)
+    monkeypatch.setattr(model, "predict_scan", lambda *_, bfloat16, **more: used.append(bfloat16))
+    try:
+        loaded = model.Model.load(tmp_path / "other.pt", "cpu")
+        assert torch.get_num_threads() == available_cores()
+    finally:
+        torch.set_num_threads(former)
+    loaded.segment(read_scan(cohort(5, 2)[0][0].scan))
+    assert used == [not crawls]

@@ -404,3 +404,11 @@ def test_shares_of_mixed_steps_are_reached_however_few_the_steps():
         first, last = (float(word) for word in variant.name.split(" to "))
         settings = make_config("quick", variant.settings)
         assert (settings.mixing, settings.mixing_late, settings.mixing_steps) == (first, last, 1)
+
+
+@pytest.mark.parametrize(("wish", "held"), [({}, 0), ({"hold_out": 1}, 1)])
+def test_no_mask_is_held_out_unless_that_is_asked_for(sweep, wish, held):
+    """The true masks judge; which are held out would differ from seed to seed."""
+    events = sweep(only=("2/3",), settings={**QUICK, **wish})
+    planned = next(event for event in events if event.kind == "planned")
+    assert (planned.settings["hold_out"], planned.held_out) == (held, held)

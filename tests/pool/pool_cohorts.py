@@ -39,7 +39,7 @@ def put_map(pool, name, step=1, run="0001", values=(1, 2)):
     """Record a map of a case, its files as a worker would have written them; return their paths."""
     folder = pool.map_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    grid_from = pool.scan_path(name)
+    grid_from = pool.case(name).path
     map_file, pseudo_file = folder / f"{step:06d}.map", folder / f"{step:06d}.nii.gz"
     map_file.write_bytes(b"a map")
     image = nib.load(grid_from)

@@ -362,7 +362,7 @@ def test_a_scan_replaced_by_one_of_another_shape_loses_its_map_and_not_silently_
     old, _ = put_map(pool, "b")
     for name in "ab":
         pool.mark_unusable(name, "The scan has changed.")
-        write_scan(pool.scan_path(name), 3, shape=(5, 6, 8))
+        write_scan(pool.case(name).path, 3, shape=(5, 6, 8))
     pool.mark_usable("b")
     assert (pool.case("b").status, pool.case("b").shape, pool.map_of("b")) == ("unlabelled", (5, 6, 8), None)
     assert not old.exists()
@@ -372,7 +372,7 @@ def test_a_scan_replaced_by_one_of_another_shape_loses_its_map_and_not_silently_
 
 
 def test_a_scan_that_changed_shape_gets_no_mask(pool):
-    write_scan(pool.scan_path("b"), 3, shape=(5, 6, 8))
+    write_scan(pool.case("b").path, 3, shape=(5, 6, 8))
     with pytest.raises(GridMismatchError, match=r"is \(5, 6, 8\) now and was \(5, 6, 7\)"):
         pool.accept("b", some_mask(1))
 
@@ -544,7 +544,7 @@ def test_the_revision_grows_with_every_change_of_a_case_and_with_nothing_else(po
 
 
 def test_a_new_modification_time_alone_is_no_change_and_is_recorded_silently(pool):
-    scan, events = pool.scan_path("b"), pool.history()
+    scan, events = pool.case("b").path, pool.history()
     os.utime(scan, ns=(1, 1))
     assert not pool.check_changed("b")
     assert pool.case("b").fingerprint.mtime_ns == 1
@@ -561,7 +561,7 @@ def test_a_reader_notices_no_change_in_a_touched_scan_and_records_nothing(pool):
 
 
 def test_other_voxels_are_a_change_whatever_the_file_says(pool):
-    scan = pool.scan_path("b")
+    scan = pool.case("b").path
     stat = scan.stat()
     write_scan(scan, 77)
     assert pool.check_changed("b")
@@ -570,7 +570,7 @@ def test_other_voxels_are_a_change_whatever_the_file_says(pool):
 
 
 def test_a_scan_that_is_gone_is_named_with_the_remedy(pool):
-    pool.scan_path("b").unlink()
+    pool.case("b").path.unlink()
     with pytest.raises(ScanError, match=r"b\.nii\.gz.*relocate"):
         pool.check_changed("b")
 

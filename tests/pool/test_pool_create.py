@@ -31,7 +31,7 @@ def test_scans_become_cases_and_masks_are_accepted(pool, cohort):
         "unusable": 0,
     }
     case = pool.case("a")
-    assert case.path == cohort / "images" / "a.nii.gz" == pool.scan_path("a")
+    assert case.path == cohort / "images" / "a.nii.gz" == pool.case("a").path
     assert case.shape == SHAPE
     assert case.spacing == pytest.approx((0.8, 0.8, 2.5))
     assert (case.mask_version, case.mask_by, case.map, case.reason) == (1, "person", None, "")
@@ -195,7 +195,7 @@ def test_a_pool_moved_together_with_its_scans_finds_them(pool, cohort, tmp_path)
     pool.close()
     shutil.move(cohort, tmp_path / "elsewhere")
     with Pool.open(tmp_path / "elsewhere" / "pool") as moved:
-        assert moved.scan_path("a") == tmp_path / "elsewhere" / "images" / "a.nii.gz"
+        assert moved.case("a").path == tmp_path / "elsewhere" / "images" / "a.nii.gz"
         assert not moved.check_changed("a")
 
 
@@ -203,7 +203,7 @@ def test_scans_far_from_the_pool_keep_their_absolute_path(cohort, tmp_path):
     Pool.create(tmp_path / "far" / "away" / "pool", cohort / "images").close()
     shutil.move(tmp_path / "far", tmp_path / "farther")
     with Pool.open(tmp_path / "farther" / "away" / "pool") as moved:
-        assert moved.scan_path("a") == cohort / "images" / "a.nii.gz"
+        assert moved.case("a").path == cohort / "images" / "a.nii.gz"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_extending_says_which_masks_came_in_and_which_were_passed_over(pool, coh
 def test_two_scans_of_one_name_in_two_folders_are_two_cases(pool, cohort):
     write_scan(cohort / "more" / "A.nii.gz", 9)
     assert pool.extend(cohort / "more") == ["A_2"]
-    assert pool.scan_path("A_2") == cohort / "more" / "A.nii.gz"
+    assert pool.case("A_2").path == cohort / "more" / "A.nii.gz"
     assert any("A_2" in note for note in pool.notes)
 
 
@@ -303,7 +303,7 @@ def test_a_scan_linked_into_the_folder_is_found_by_its_link(cohort, tmp_path):
     write_scan(tmp_path / "store" / "original.nii.gz", 5)
     (cohort / "images" / "e.nii.gz").symlink_to(tmp_path / "store" / "original.nii.gz")
     with Pool.create(cohort / "pool", cohort / "images") as pool:
-        assert pool.scan_path("e") == cohort / "images" / "e.nii.gz"
+        assert pool.case("e").path == cohort / "images" / "e.nii.gz"
         assert pool.extend(cohort / "images") == []
 
 

@@ -105,7 +105,7 @@ def test_an_nnunet_export_holds_scans_labels_and_their_description(mixed, cohort
         "numTraining": 1,
         "file_ending": ".nii.gz",
     }
-    assert (out / "imagesTr" / "a_0000.nii.gz").read_bytes() == mixed.scan_path("a").read_bytes()
+    assert (out / "imagesTr" / "a_0000.nii.gz").read_bytes() == mixed.case("a").path.read_bytes()
     plain = read_scan(out / "imagesTs" / "plain_0000.nii.gz")
     np.testing.assert_array_equal(plain.voxels, read_scan(cohort / "more" / "plain.nii").voxels)
     np.testing.assert_array_equal(plain.grid.affine, read_grid(cohort / "more" / "plain.nii").affine)

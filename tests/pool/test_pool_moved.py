@@ -11,10 +11,13 @@ from napari_bcp.errors import PoolError
 def test_moved_scans_are_found_again_by_their_new_folder(pool, cohort, tmp_path):
     shutil.move(cohort / "images", tmp_path / "archive")
     assert pool.relocate(cohort / "images", tmp_path / "archive") == 4
-    assert pool.scan_path("a") == tmp_path / "archive" / "a.nii.gz"
+    assert pool.case("a").path == tmp_path / "archive" / "a.nii.gz"
     assert not pool.check_changed("a")
     assert pool.history()[-1].what == "scans relocated"
-    assert pool.relocate(tmp_path / "nowhere", tmp_path / "archive") == 0
+    lines = len(pool.history())
+    with pytest.raises(PoolError, match="No scan of the pool lies in"):
+        pool.relocate(tmp_path / "nowhere", tmp_path / "archive")
+    assert len(pool.history()) == lines
 
 
 def test_scans_are_not_relocated_to_where_they_are_not(pool, cohort, tmp_path):
@@ -30,7 +33,7 @@ def test_scans_that_did_not_move_with_the_others_stay_and_are_told_of(pool, coho
     shutil.move(cohort / "images" / "b.nii.gz", archive)
     shutil.copy(cohort / "images" / "c.nii.gz", archive)
     assert pool.relocate(cohort / "images", archive) == 2
-    assert [pool.scan_path(name).parent for name in "abcd"] == [
+    assert [pool.case(name).path.parent for name in "abcd"] == [
         *(cohort / "images", archive, archive, cohort / "images"),
     ]
     (note,) = pool.notes

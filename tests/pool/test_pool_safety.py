@@ -557,3 +557,17 @@ def test_a_new_table_goes_through_every_step_from_nothing(tmp_path):
     with pytest.raises(PoolError):
         Database(tmp_path / "pool.sqlite", write=True, new=True)
     database.close()
+
+
+def test_a_run_whose_process_is_gone_is_not_running_any_more(pool):
+    """Nobody else writes while the pool is open for writing."""
+    runs = [pool.new_run("quick", {}, {}).id for _ in range(2)]
+    pool.update_run(runs[0], status="finished")
+    pool.update_run(runs[1], status="running", step=70)
+    pool.close()
+    with Pool.open(pool.root, write=True) as again:
+        assert [(run.status, run.step) for run in again.runs()] == [("finished", 0), ("stopped", 70)]
+        assert again.history()[-1].what == "run stopped"
+        lines = len(again.history())
+    with Pool.open(pool.root, write=True) as again:
+        assert len(again.history()) == lines

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ import torch
 from children import Child, until
 
 from napari_bcp.engine import checkpoint
+from napari_bcp.errors import DeviceError, DeviceLostError
 from napari_bcp.events import Finished
 from napari_bcp.scans import read_grid, read_mask
 from napari_bcp.scans.maps import MapFile
@@ -528,3 +530,18 @@ def test_killed_itself_it_leaves_a_whole_checkpoint_from_which_another_goes_on(s
     child.until_free()
     assert child.of("planned")[0].step == step
     assert [one.step for one in child.of("step")] == [step + 1, step + 2]
+
+
+@pytest.mark.parametrize(("error", "served"), [(DeviceLostError, 1), (DeviceError, 2)])
+def test_a_child_whose_graphics_card_is_lost_ends_and_leaves_the_next_job_to_another(monkeypatch, error, served):
+    jobs = [Predict(checkpoint="c", maps="m", names=(), device="cpu", threads=None, cases=()) for _ in range(2)]
+    desk, sent = SimpleNamespace(next_job=lambda: jobs.pop() if jobs else None), []
+
+    def fails(job, desk):
+        yield Finished(reason="done")
+        raise error("The card has failed.")
+
+    monkeypatch.setattr(child_module, "_predict", fails)
+    child_module._serve(desk, sent.append)
+    assert [report.kind for report in sent] == ["ready", *(served * ["finished", "failed", "ended"])]
+    assert len(jobs) == 2 - served

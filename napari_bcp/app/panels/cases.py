@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import partial
 from html import escape
@@ -22,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QFlowLayout
 
-from napari_bcp.app.case_table import COLUMNS, CaseTable, CaseTableModel
+from napari_bcp.app.case_table import COLUMNS, CaseTable, CaseTableModel, lowest_quality
 from napari_bcp.app.listen import listen
 from napari_bcp.app.parts import MessageLine, Question, button, wrapped_label
 from napari_bcp.app.status_icons import status_icon
@@ -54,7 +55,9 @@ class CasesPanel(QWidget):
         self.table.setToolTip("")
         self._search = QLineEdit()
         self._search.setPlaceholderText("Find a case…  (Ctrl+F)")
-        self._search.setToolTip("Show the cases whose name or reason has this text in it (Ctrl+F; Escape clears)")
+        self._search.setToolTip(
+            "Show the cases whose name, status or reason has this text in it, such as rule (Ctrl+F; Escape clears)"
+        )
         self._search.setClearButtonEnabled(True)
         self._search.setAccessibleName("Find a case")
         self._chips = {status: self._chip(status) for status in STATUSES}
@@ -354,10 +357,12 @@ class _AcceptAbove(QFrame):
         """Say how many cases the slider's value concerns."""
         self._value.setText(f"{self._quality():.2f}")
         number = len(self._session.cases_above(self._quality()))
-        predicted = Counter(case.status for case in self._session.cases)["predicted"]
+        predicted = [case for case in self._session.cases if case.status == "predicted"]
+        best = max((lowest_quality(case) or 0.0 for case in predicted), default=0.0)
+        reach = "" if number or not best else f" The best of them reaches {math.floor(100 * best) / 100:.2f}."
         self._text.setText(
-            f"{number:,} of {counted(predicted, 'predicted case')}. A pseudo-label that is accepted becomes a mask, "
-            'marked "rule", and training uses it as it uses yours.'
+            f"{number:,} of {counted(len(predicted), 'predicted case')}.{reach} A pseudo-label that is accepted "
+            'becomes a mask, marked "rule", and training uses it as it uses yours.'
         )
         self.done.setText(f"Accept {counted(number, 'case')}" if number else "Accept none")
         self.done.setEnabled(bool(number))

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_bcp.app.canvas import canvas_of, enter
+from napari_bcp.app.cohort import WAITING
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
 from napari_bcp.app.opened import HALF
@@ -329,9 +330,18 @@ class ReviewPanel(QWidget):
         if self._colours is not None:
             self._status_sign.setPixmap(status_icon(status, self._colours).pixmap(16, 16))
         self._status.setText(status)
-        self._source.setText(_source_of(case))
+        self._show_source()
         self.verdict.show_status()
         self._show_possible()
+
+    def _show_source(self) -> None:
+        """Say where the labels come from, and why the case is proposed if it waits for a mask."""
+        case = self._case
+        if case is None:
+            return
+        reason = next((one.reason for one in self._session.proposals if one.name == case.name), "")
+        why = f" Proposed: {reason}." if reason and case.case.status in WAITING else ""
+        self._source.setText(_source_of(case) + why)
 
     def _show_possible(self) -> None:
         """Enable what can be done now."""
@@ -395,6 +405,7 @@ class ReviewPanel(QWidget):
         if self._case is not None and (not names or self._case.name in names):
             self._show_status()
         elif self._case is not None:
+            self._show_source()  # it may be proposed for another reason now
             self.verdict.show_next()
 
     def _follow_map(self, name: str) -> None:

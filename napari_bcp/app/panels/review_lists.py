@@ -48,6 +48,7 @@ class ReviewLists(QTabWidget):
         self.advice.setToolTip("Slices worth a look, the most urgent first, by their number beside napari's slider")
         self.advice.setAccessibleName("Worth a look")
         self.advice.setWordWrap(True)
+        self.advice.setSpacing(2)
         self.advice.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.advice.currentItemChanged.connect(self._choose_slice)
         self.advice.itemClicked.connect(self._choose_slice)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_bcp.app.coach import TRAINED
 from napari_bcp.app.forms import SettingsForm
 from napari_bcp.app.listen import listen
 from napari_bcp.app.parts import MessageLine, button, guard_wheel, wrapped_label
@@ -28,7 +28,8 @@ from napari_bcp.app.plots import Line, Plot
 from napari_bcp.app.preferences import load as load_preferences
 from napari_bcp.app.text_labels import colour_text, selectable
 from napari_bcp.app.wording import counted, dice_line, duration
-from napari_bcp.config import PRESETS
+from napari_bcp.config import PRESETS, TrainConfig, make_config
+from napari_bcp.errors import SettingError
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
@@ -164,11 +165,21 @@ class TrainPanel(QWidget):
     # -- showing ----------------------------------------------------------------------------------------------
 
     def _show_pool(self) -> None:
-        """Offer to go on with the pool's last run: another preset would begin a new one."""
+        """Offer to go on with the pool's last run and its settings: another preset would begin a new one."""
         preset = self._session.training.preset
         if preset in PRESETS:
             self._preset.setCurrentText(preset)
+        self.form.set_values(self._settings_of_last_run() or {})
         self._show_training()
+
+    def _settings_of_last_run(self) -> dict[str, Any] | None:
+        """Return all settings of the last run, None where there is none, or none that can be used any more."""
+        training = self._session.training
+        own = {name: value for name, value in training.settings.items() if name in TrainConfig.model_fields}
+        try:
+            return make_config(training.preset, own).model_dump() if training.run else None
+        except SettingError:
+            return None
 
     def _show_training(self, *_: object) -> None:
         training = self._session.training
@@ -190,7 +201,7 @@ class TrainPanel(QWidget):
         for widget in (self._preset, self._minutes, self._fresh):
             widget.setEnabled(resting)
         self.form.setEnabled(resting)
-        self._cohort.setText(_cohort_text(labelled, unlabelled, resting))
+        self._cohort.setText(_cohort_text(labelled, unlabelled, 0 if resting else training.held_out, resting))
         self._bar.setVisible(not resting)
         self._bar.setValue(round(1000 * training.share))
         _set_or_hide(self._where, _where_text(training))
@@ -207,8 +218,9 @@ class TrainPanel(QWidget):
         """Return on how many cases with and without masks the run trains, or would train if it began now."""
         if training.phase not in ("idle", "failed", "starting"):
             return training.labelled, training.unlabelled
-        counts = Counter(case.status for case in self._session.cases)
-        return counts["accepted"], counts["unlabelled"] + counts["predicted"] + counts["draft"]
+        cases = [case for case in self._session.cases if case.status in TRAINED]
+        labelled = sum(case.has_mask for case in cases)
+        return labelled, len(cases) - labelled
 
     def _show_curves_now(self) -> None:
         self._curves_soon.stop()
@@ -246,9 +258,11 @@ class TrainPanel(QWidget):
         self.form.set_preset(name)
 
     def _do_start(self) -> None:
-        self._session.start_training(
-            self._preset.currentText(), self._minutes.value(), self.form.values(), fresh=self._fresh.isChecked()
-        )
+        preset, fresh = self._preset.currentText(), self._fresh.isChecked()
+        # A run that goes on keeps its settings but for those that are named: also those that were put back.
+        own = None if fresh or preset != self._session.training.preset else self._settings_of_last_run()
+        settings = {**self.form.values(), **({} if own is None else self.form.differing(own))}
+        self._session.start_training(preset, self._minutes.value(), settings, fresh=fresh)
         self._fresh.setChecked(False)
 
     def _do_pause(self) -> None:
@@ -308,11 +322,12 @@ class _Failure(QWidget):
         self._go_on.setEnabled(bool(training.run))
 
 
-def _cohort_text(labelled: int, unlabelled: int, resting: bool) -> str:
+def _cohort_text(labelled: int, unlabelled: int, held_out: int, resting: bool) -> str:
     if not labelled:
         return "Training needs masks: outline and accept at least one case." if resting else ""
     verb = "Would train" if resting else "Trains"
-    return f"{verb} on {counted(labelled, 'case')} with masks and {unlabelled:,} without."
+    judges = f" ({held_out:,} held out to judge it)" if held_out else ""
+    return f"{verb} on {counted(labelled, 'case')} with masks{judges} and {unlabelled:,} without."
 
 
 def _where_text(training: TrainingState) -> str:

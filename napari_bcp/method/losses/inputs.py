@@ -89,7 +89,7 @@ class Inputs:
         """Voxels of the region, a scalar."""
         if self.m is not None:
             return self.m.sum()
-        return self.log_p.new_tensor(float(self.log_p.shape[0] * self.log_p.shape[2]))
+        return self.log_p.new_full((), self.log_p.shape[0] * self.log_p.shape[2])
 
     @cached_property
     def shares(self) -> Tensor:
@@ -113,7 +113,7 @@ class Inputs:
         """Refuse classes that the logits do not have."""
         if target.is_floating_point() or target.is_complex():
             raise MaskError(f"A target of classes must hold integers, not {target.dtype}; convert it with .long().")
-        low, high = (int(end) for end in torch.aminmax(target.to(torch.int64)))
+        low, high = torch.stack(torch.aminmax(target.to(torch.int64))).tolist()
         if low < 0 or high >= self.classes:
             raise MaskError(
                 f"The target holds class {low if low < 0 else high}, the logits have classes 0 to {self.classes - 1}; "

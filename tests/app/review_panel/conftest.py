@@ -3,6 +3,7 @@
 import pytest
 from canvas_cases import HandMadeCase, HandMadeSession
 from napari.components import ViewerModel
+from pool_sessions import a_proposal
 
 from napari_bcp.app.panels.review import ReviewPanel
 from napari_bcp.app.theme import colours_of
@@ -12,7 +13,7 @@ from napari_bcp.app.theme import colours_of
 def session():
     """A session whose case a reader can edit at once, another case being proposed next."""
     made = HandMadeSession(HandMadeCase())
-    made.proposals = ["case_b"]
+    made.proposals = [a_proposal("case_b", "picked at random, to keep the view honest", "random")]
     return made
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from canvas_cases import HandMadeCase, HandMadeSession
+from pool_sessions import a_proposal
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction, QKeySequence
 from qtpy.QtTest import QTest
@@ -361,6 +362,15 @@ def test_without_a_case_the_panel_says_how_to_open_one(panel, session):
     session.open(HandMadeCase("case_bb"))
     assert (panel._name.text(), panel._status.text()) == ("case_bb", "predicted")
     assert panel._source.text() == "Pseudo-label of run 0001 · step 412."
+
+
+def test_a_case_that_is_proposed_says_why_until_it_is_edited(panel, session):
+    session.proposals = [a_proposal("case_c"), a_proposal("case_bb", "the model is unsure about the spleen")]
+    session.open(HandMadeCase("case_bb"))
+    stamp = "Pseudo-label of run 0001 · step 412."
+    assert panel._source.text() == f"{stamp} Proposed: the model is unsure about the spleen."
+    session.change(status="draft")
+    assert panel._source.text() == stamp
 
 
 def test_a_second_window_takes_the_case_over_and_the_first_says_so(shown, show, session):
