@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from inspect import isfunction
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import napari_bcp
 from napari_bcp import api
+from napari_bcp.engine import checkpoint
 from napari_bcp.errors import (
     CheckpointError,
     DeviceError,
@@ -50,7 +52,7 @@ def train(pool, steps=3, **more):
 
 
 def last(events, kind):
-    return next(e for e in reversed(events) if e.kind == kind)
+    return next(e for e in reversed(list(events)) if e.kind == kind)
 
 
 def test_the_whole_way_leaves_masks_and_maps_on_the_scans_grid(pool, cohort, tmp_path):
@@ -356,9 +358,10 @@ def test_without_masks_training_says_what_to_do(cohort):
 
 
 def test_the_package_offers_every_verb():
-    assert {n for n in napari_bcp.__all__ if not n.startswith("_")} - {"BcpError", "Pool"} == {
-        n for n in dir(api) if n in napari_bcp.__all__
-    } - {"BcpError", "Pool"}
+    verbs = {name for name, one in vars(api).items() if isfunction(one) and one.__module__ == api.__name__}
+    assert {name for name in verbs if not name.startswith("_")} == {*napari_bcp.__all__} - {
+        *("BcpError", "Pool", "__version__")
+    }
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         napari_bcp.nonsense  # noqa: B018 - it raises
 
@@ -420,3 +423,17 @@ def test_torch_has_its_threads_back_after_a_prediction(pool, cohort, tmp_path):
         assert torch.get_num_threads() == former + 1
     finally:
         torch.set_num_threads(former)
+
+
+def test_the_best_network_on_held_out_cases_is_the_one_that_is_used(pool, cohort, monkeypatch):
+    """The newest is, where the file of the best one is torn."""
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr("napari_bcp.engine.train.dice_per_class", lambda *_: dict.fromkeys((1, 2, 3), next(scores)))
+    train(pool, steps=4, settings={"hold_out": 1, "validate_every": 0.3, "stage1_steps": 0})
+    run = pool.last_run()
+    best = checkpoint.load(run.path / "best.pt")["step"]
+    assert best < run.step == 4
+    name = pool.cases("unlabelled")[0].name
+    assert last(api.predict(pool, [name], device="cpu"), "map").step == best
+    (run.path / "best.pt").write_bytes(b"torn")
+    assert last(api.predict(pool, [name], device="cpu"), "map").step == 4

@@ -141,7 +141,9 @@ class Session:
         return f"{case.name} has edits that are not saved. {case.edits.problem}" if case.edits.dirty else ""
 
     def close(self) -> None:
-        """Save what is not saved, end the training so that it can go on later, and close the pool."""
+        """Save what is not saved, end the training so that it can go on later, and close the pool; once."""
+        if self._background.closing:
+            return
         if self.current is not None:
             self.current.edits.settle()
             self._background.run("save", self.current.edits.compact)

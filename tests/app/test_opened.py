@@ -1,5 +1,7 @@
 """The open case: what its tools make of labels and map, and the drafts that it comes back from."""
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -292,3 +294,13 @@ def test_opening_a_pool_does_not_need_the_scans_of_cases_that_nobody_opens(pool)
         assert len(again.cases()) == 2
         with pytest.raises(ScanError, match=r"b\.nii\.gz"):
             load_case(again, "b")
+
+
+def test_a_scan_that_was_replaced_by_another_is_told(pool, tmp_path):
+    """A new date of the same file is nothing to tell."""
+    file = tmp_path / "scans" / "b.nii.gz"
+    os.utime(file, ns=(1, 1))
+    assert not [note for note in load_case(pool, "b").notes if "look whether its labels fit" in note]
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), file)
+    assert [note for note in load_case(pool, "b").notes if "look whether its labels fit" in note]

@@ -557,9 +557,11 @@ def test_a_map_that_a_job_was_asked_for_too_late_is_asked_for_once_more(quiet, p
     session.predict_now("phantom_004")
     assert trainer.told("predict_now") == [["phantom_004"]]
     trainer.busy = False
-    for _ in range(2):
+    for _ in range(3):
+        done = []
         trainer.heard(Ended(job="predict"))
-        pumped(session, lambda: trainer.told("predict"))
+        session._background.run("pool", lambda: None, done.append)
+        pumped(session, lambda done=done: done)  # after what was asked for in between
     [[job]] = trainer.told("predict")
     assert job.names == ("phantom_004",)
 

@@ -2,12 +2,16 @@
 
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
+import pytest
 from strokes import paint_cube
 
 from napari_bcp.app.__main__ import train_once_open
+from napari_bcp.app.background import Background
 from napari_bcp.app.session import Session
+from napari_bcp.events import CaseUnusable
 from napari_bcp.pool import Pool, intake
 from napari_bcp.pool.drafts import Draft
 from napari_bcp.pool.store import TABLE
@@ -209,6 +213,10 @@ def test_a_window_that_is_to_train_does_so_once_its_pool_is_open(quiet, pumped, 
     pumped(session, lambda: session.pool is None)
     session.open_pool(phantom_pool)
     pumped(session, lambda: session.pool is not None)
+    done = []
+    session._background.run("pool", lambda: None, done.append)  # after what a second start would have to do there
+    pumped(session, lambda: done)
+    session.pump()
     assert len(trainer.told("train")) == 1, "once"
 
 
@@ -218,14 +226,14 @@ def test_closing_gives_up_a_pool_that_is_being_made(session, phantom_cohort, tmp
 
     def slowly(path):
         begun.set()
-        go_on.wait(30)
+        while not session._background.closing:
+            go_on.wait(0.01)
         return read(path)
 
     monkeypatch.setattr(intake, "read_grid", slowly)
     root = tmp_path / "pool"
     session.new_pool(root, phantom_cohort / "images", phantom_cohort / "labels", None)
     assert begun.wait(30)
-    threading.Timer(0.3, go_on.set).start()
     session.close()
     assert not (root / TABLE).exists()
     with Pool.create(root, phantom_cohort / "images") as pool:
@@ -263,3 +271,68 @@ def test_scans_that_have_moved_are_found_in_the_folder_that_is_named(quiet, pump
     assert [(one.name, one.scan) for one in changed] == [("late", str(archive / "late.nii.gz"))]
     assert not gone
     assert session.pool.case("early").path.parent == more
+
+
+def test_closing_saves_the_last_stroke(session, pumped, phantom_pool):
+    """Also one that is still being taken in when the window goes."""
+    session.open_pool(phantom_pool)
+    pumped(session, lambda: session.pool is not None)
+    session.open_case("phantom_004")
+    pumped(session, lambda: session.current is not None)
+    paint_cube(session.current)
+    labels = session.current.labels.copy()
+    session.close()
+    draft = Draft.open(phantom_pool / "drafts" / "phantom_004.journal", labels.shape)
+    np.testing.assert_array_equal(draft.array, labels)
+
+
+def test_what_waits_to_be_written_is_written_when_the_window_goes():
+    """What only reads is dropped."""
+    background, held, begun, done = Background(lambda error: None), threading.Event(), threading.Event(), []
+
+    def first():
+        begun.set()
+        held.wait(30)
+        done.append("first")
+
+    for lane in ("pool", "save"):
+        begun.clear()
+        background.run(lane, first)
+        background.run(lane, lambda: done.append("second"))
+        assert begun.wait(30)
+    closing = threading.Thread(target=background.close)
+    closing.start()
+    while not background.closing:
+        held.wait(0.01)
+    held.set()
+    closing.join(30)
+    assert sorted(done) == ["first", "first", "second", "second"]
+
+
+def test_a_scan_that_is_away_for_a_moment_stays_usable(quiet, pumped, told):
+    session, trainer = quiet
+    session.start_training("quick", 1, {})
+    pumped(session, lambda: trainer.busy)
+    trainer.heard(CaseUnusable(case="phantom_004", reason="It is away.", lasting=False))
+    trainer.heard(CaseUnusable(case="phantom_005", reason="It is torn.", lasting=True))
+    pumped(session, lambda: session.pool.case("phantom_005").status == "unusable")
+    assert session.pool.case("phantom_004").status == "unlabelled"
+    assert [text for _, _, text in told if "left out" in text] == [
+        *("phantom_004 is left out: It is away.", "phantom_005 is left out: It is torn."),
+    ]
+
+
+@pytest.mark.parametrize(("saved", "run"), [(True, "0001"), (False, "0002")])
+def test_a_new_run_that_failed_goes_on_from_its_checkpoint_if_it_has_one(quiet, pumped, saved, run):
+    session, trainer = quiet
+    session.start_training("quick", 1, {}, fresh=True)
+    pumped(session, lambda: trainer.busy)
+    folder = Path(trainer.told("train")[0][0].run)
+    if saved:
+        (folder / "last.pt").write_bytes(b"a checkpoint")
+        session.pool.update_run("0001", plan={"classes": [1, 2, 3]})
+    trainer.busy, trainer.state.phase = False, "failed"
+    session.continue_after_failure()
+    pumped(session, lambda: len(trainer.told("train")) == 2)
+    [[_], [job]] = trainer.told("train")
+    assert (Path(job.run).name, job.resume) == (run, saved)

@@ -71,7 +71,7 @@ def test_a_canvas_that_was_turned_round_has_its_letters_turned(shown):
     assert before == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
     camera = camera_of(viewer)
     if not hasattr(camera, "orientation"):
-        return
+        pytest.skip("this napari has no way to turn the canvas round")
     camera.orientation = ("towards", "up", "left")
     assert letters(sides) == {"top": "P", "bottom": "A", "left": "L", "right": "R"}
 

@@ -363,24 +363,67 @@ def test_an_export_is_replaced_only_if_that_is_said(command, words):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "verb", "answer", "text"),
+    ("arguments", "verb", "given", "answer", "text"),
     [
-        (["accept", "pool", "a", "m.nii"], "accept", 3, "a is accepted, version 3."),
-        (["relocate", "pool", "old", "new"], "relocate", 24, "24 cases point to new now."),
-        (["add", "pool", "--images", "more"], "add", ["a", "b"], "2 cases joined the pool pool."),
-        (["exclude", "pool", "a", "b", "a"], "exclude", None, "2 cases excluded."),
-        (["include", "pool", "a"], "include", None, "1 case included."),
-        (["reset", "pool", "a"], "reset", None, "1 case unlabelled."),
+        (["accept", "pool", "a", "m.nii"], "accept", "pool a m.nii", 3, "a is accepted, version 3."),
+        (["relocate", "pool", "old", "new"], "relocate", "pool old new", 24, "24 cases point to new now."),
+        (
+            ["add", "pool", "--images", "more", "--labels", "masks"],
+            "add",
+            "pool more masks",
+            ["a", "b"],
+            "2 cases joined the pool pool.",
+        ),
+        (["exclude", "pool", "a", "b", "a"], "exclude", "pool ['a', 'b', 'a']", None, "2 cases excluded."),
+        (["include", "pool", "a"], "include", "pool ['a']", None, "1 case included."),
+        (["reset", "pool", "a"], "reset", "pool ['a']", None, "1 case unlabelled."),
         (
             ["export", "pool", "out", "--layout", "nnunet", "--replace"],
             "export",
+            "pool out nnunet",
             {"masks": 4, "pseudo": 20},
             "4 masks, 20 pseudo",
         ),
     ],
 )
-def test_short_commands_say_what_they_did(command, arguments, verb, answer, text):
-    """In one line."""
-    done = command(*arguments, **{verb: recorder(answer)[0]})
+def test_short_commands_say_what_they_did(command, arguments, verb, given, answer, text):
+    """In one line, having handed on what they were given."""
+    called, calls = recorder(answer)
+    done = command(*arguments, **{verb: called})
     assert (done.code, done.err) == (0, "")
     assert text in done.out
+    [(passed, _)] = calls
+    assert " ".join(str(one) for one in passed if not callable(one)) == given
+
+
+def test_a_comparison_is_made_as_it_was_asked_for(command, monkeypatch):
+    compared, calls = recorder([Finished(reason="done")])
+    monkeypatch.setattr("napari_bcp.evidence.ablation.ablate", compared)
+    monkeypatch.setattr("napari_bcp.evidence.ablation.table", lambda pool, vary: [{"variant": vary, "folders": "x"}])
+    words = ["--vary", "beta", "--truth", "t", "--only", "1/2", "--only", "2/3", "--preset", "quality", "--steps", "9"]
+    opened = {"open_pool": lambda root, write: nullcontext((str(root), write))}
+    done = command("ablate", "pool", *words, "--seeds", "3", "--set", "lr=0.1", "--device", "cpu", **opened)
+    assert done.code == 0
+    assert "beta" in done.out
+    [((pool, truth, vary), options)] = calls
+    assert (pool, str(truth), vary) == (("pool", True), "t", "beta")
+    options.pop("stop")
+    assert options == {
+        "only": ["1/2", "2/3"],
+        "preset": "quality",
+        "minutes": None,
+        "steps": 9,
+        "seeds": 3,
+        "settings": {"lr": 0.1},
+        "device": "cpu",
+    }
+
+
+def test_features_are_compared_of_the_runs_that_were_named(command, monkeypatch):
+    compared, calls = recorder([Finished(reason="done")])
+    monkeypatch.setattr("napari_bcp.evidence.features.compare_features", compared)
+    opened = {"open_pool": lambda root, write: nullcontext((str(root), write))}
+    assert command("features", "pool", "0001", "0002", "--device", "cpu", **opened).code == 0
+    [(arguments, options)] = calls
+    assert arguments == (("pool", True), ["0001", "0002"])
+    assert options["device"] == "cpu"

@@ -116,3 +116,26 @@ def test_intensities_are_scaled_as_the_plan_says(made):
     window = (50.0, 150.0, 100.0, 25.0)
     ct = to_network(plan.model_copy(update={"normalise": "ct", "ct_window": window}), scan.voxels, scan.grid)
     assert (ct.min(), ct.max()) == (-2, 2)
+
+
+def test_a_mask_that_was_mended_is_prepared_anew(made, tmp_path):
+    """Its next version is another file."""
+    cache, folder, case = made
+    before = np.array(cache.get(case).labels)
+    image = nib.load(case.mask)
+    mended = tmp_path / "0002.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), mended)
+    after = cache.get(CaseFiles("a", case.scan, mended)).labels
+    np.testing.assert_array_equal(after, before[::-1])
+    assert len(files(folder)) == 3, "the scan is not prepared again"
+
+
+def test_classes_become_the_networks_channels(made, tmp_path):
+    """In the order of the plan, whatever values masks have."""
+    cache, folder, case = made
+    image = nib.load(case.mask)
+    values = np.array([0, 9, 4], np.uint8)[np.asarray(image.dataobj)]
+    nib.save(nib.Nifti1Image(values, image.affine), tmp_path / "other.nii.gz")
+    plan = cache.plan.model_copy(update={"classes": (4, 9), "spacing": (0.0, 0.0, 0.0)})
+    labels = Cache(folder, plan, [4, 9]).get(CaseFiles("a", case.scan, tmp_path / "other.nii.gz")).labels
+    np.testing.assert_array_equal(labels, np.where(values == 9, 2, np.where(values == 4, 1, 0)))

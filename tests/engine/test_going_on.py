@@ -1,11 +1,10 @@
 """A run goes on: after a stop, a kill, a loss that is no number, and memory that runs out."""
 
 import shutil
-import threading
 
 import pytest
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from napari_bcp.config import make_config
 from napari_bcp.engine import bank, checkpoint, step
@@ -331,12 +330,21 @@ def test_smaller_plans_end_with_one_block_that_the_network_can_still_halve(run):
 # -- two processes ------------------------------------------------------------------------------------------------
 
 
-def test_a_run_waits_for_the_process_that_still_saves_it(run, tmp_path):
+def test_a_run_waits_for_the_process_that_still_saves_it(run, tmp_path, monkeypatch):
     """As a window does that is closed and opened again at once."""
     run(1)
     other = FileLock(tmp_path / "run" / ".training", thread_local=False)
     other.acquire()
-    threading.Timer(0.5, other.release).start()
+
+    class Waiting(FileLock):
+        def acquire(self, *arguments, **named):
+            try:
+                return super().acquire(*arguments, **named)
+            except Timeout:
+                other.release()  # the other one is done meanwhile
+                raise
+
+    monkeypatch.setattr(module, "FileLock", Waiting)
     assert [event.step for event in of(run(1, resume=True), "step")] == [2]
 
 

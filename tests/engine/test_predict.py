@@ -1,18 +1,21 @@
 """Predictions lie in the scan's own grid, and maps say what the network said."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from napari_bcp import api
 from napari_bcp.config import make_config
 from napari_bcp.engine.fingerprint import Fingerprint
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import predict_scan
 from napari_bcp.errors import DeviceError, ScanError
-from napari_bcp.scans import read_scan
+from napari_bcp.scans import read_grid, read_mask, read_scan
 from napari_bcp.scans.maps import MapFile, MapWriter
 
 CPU = torch.device("cpu")
@@ -169,3 +172,44 @@ def test_all_components_stay_when_asked_to(scan):
     found = predict_scan(Threshold(), plan, scan(), device=CPU, components="all")
     assert found.islands == {}
     assert found.labels[26, 22, 18] == 3
+
+
+@pytest.fixture
+def model(scan, tmp_path):
+    """A model that finds bright and dark voxels, and a scan of it stored from the left, the back and the head."""
+    loaded = scan()
+    image = nib.load(loaded.path)
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(tuple("LPI"))
+    )
+    nib.save(image.as_reoriented(turn), tmp_path / "turned.nii.gz")
+    settings = {"spacing": (0.0, 0.0, 0.0)}
+    plan = plan_for((30, 26, 22), (1, 1, 2), **settings)
+    expected = np.where(loaded.voxels > 1, 3, np.where(loaded.voxels < -1, 7, 0))
+    expected[26:28, 22:24, 18:20] = 0
+    config = make_config("quick", {"normalise": "none", **settings})
+    return Model(Threshold(), plan, config, CPU, "0001", 7), tmp_path / "turned.nii.gz", expected
+
+
+def test_what_is_written_of_a_case_is_what_was_found(model, tmp_path):
+    made, file, expected = model
+    event = made.make_map("a", file, tmp_path / "maps")
+    grid = read_grid(file)
+    np.testing.assert_array_equal(read_mask(event.pseudo_path, grid).voxels, expected)
+    found = MapFile(Path(event.map_path))
+    for value in (3, 7):
+        assert (found.read(value)[expected == value] > 250).all()
+        assert (found.read(value)[expected == 10 - value] < 5).all()
+
+
+def test_what_segment_writes_is_what_was_found_class_by_class(model, tmp_path, monkeypatch):
+    made, file, expected = model
+    (tmp_path / "any.pt").touch()
+    monkeypatch.setattr(Model, "load", classmethod(lambda *_: made))
+    out = tmp_path / "out"
+    list(api.segment(tmp_path / "any.pt", [file], out, probabilities=True))
+    np.testing.assert_array_equal(read_mask(out / "turned.nii.gz", read_grid(file)).voxels, expected)
+    for value in (3, 7):
+        probability = read_scan(out / f"turned_prob_{value}.nii.gz").voxels
+        assert (probability[expected == value] > 0.98).all()
+        assert (probability[expected == 10 - value] < 0.02).all()

@@ -280,3 +280,56 @@ def test_interpolation_on_a_graphics_card_is_that_of_the_processor(seed, ties):
     x = np.concatenate([rng.normal(scale=2, size=40).astype(np.float32), places[:3], places[5:]])
     found = augment.interpolate(*(torch.from_numpy(one) for one in (x, places, values))).numpy()
     np.testing.assert_allclose(found, np.interp(x, places, values), atol=1e-5)
+
+
+def test_a_case_whose_mask_was_mended_is_drawn_with_its_new_labels():
+    made = sampler({"augment": "none", "foreground": 1.0, "style": 0.0})
+    versions = {"m": 1, "m2": 2}
+
+    def fetch(case):
+        found = prepared(case.name, labelled=case.mask is not None)
+        return found if case.mask is None else replace(found, labels=found.labels * versions[case.mask])
+
+    made._fetch = fetch
+    assert int(made.draw_labelled(4)[1].max()) == 1
+    made.set_cases([CaseFiles("a", "a", "m2"), CaseFiles("b", "b", "m2")], [CaseFiles("u", "u")])
+    images = [int(made.draw_labelled(1)[1].max()) for _ in range(6)]
+    assert set(images) == {2}
+
+
+class Scripted:
+    """Stands for a generator of random numbers whose draws are written down."""
+
+    def __init__(self, *numbers):
+        self.numbers = list(numbers)
+
+    def integers(self, *_):
+        return self.numbers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("quarter", "axis", "expected"),
+    [
+        (0, 0, [[3, 4], [1, 2]]),
+        (0, 1, [[2, 1], [4, 3]]),
+        (1, 0, [[1, 3], [2, 4]]),
+        (2, 1, [[3, 4], [1, 2]]),
+    ],
+)
+def test_a_published_turn_is_by_quarters_and_a_flip_of_image_and_labels_alike(quarter, axis, expected):
+    """A quarter turn brings the second column to the top."""
+    block = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[..., None]
+    image, labels, nothing = augment.turn_and_flip(Scripted(quarter, axis), block, block.to(torch.uint8), None)
+    assert image[..., 0].tolist() == expected
+    assert labels[..., 0].tolist() == expected
+    assert nothing is None
+
+
+def test_a_published_turn_by_degrees_takes_the_nearest_voxel():
+    """By 90 degrees it would be a quarter turn, here forwards; what comes from outside is zero."""
+    block = torch.arange(9.0).reshape(3, 3, 1)
+    (turned,) = augment.turn_by_degrees(Scripted(90), block)
+    np.testing.assert_array_equal(turned[..., 0], np.rot90(block[..., 0].numpy()))
+    (turned,) = augment.turn_by_degrees(Scripted(-20), torch.ones(9, 9, 1))
+    assert turned[4, 4, 0] == 1
+    assert turned[0, 0, 0] == 0

@@ -1,19 +1,22 @@
 """Training: it learns, stops when told, keeps what it learnt, goes on, and takes new cases in."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 from napari_bcp.config import LOSSES, make_config
 from napari_bcp.engine import checkpoint, model
 from napari_bcp.engine import train as training
-from napari_bcp.engine.cache import CaseFiles
+from napari_bcp.engine.cache import Cache, CaseFiles
 from napari_bcp.engine.device import available_cores, pick_device
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.predict import network_of, predict_scan
 from napari_bcp.engine.step import Learner
 from napari_bcp.engine.train import Budget, new_state, train
-from napari_bcp.errors import CheckpointError, DeviceError, TrainingError
+from napari_bcp.errors import CheckpointError, DeviceError, ScanAwayError, TrainingError
 from napari_bcp.metrics import dice_per_class
 from napari_bcp.scans import read_grid, read_mask, read_scan
 
@@ -235,7 +238,7 @@ def test_enough_labelled_cases_are_held_out_by_themselves(run, cohort, source):
     assert (planned.labelled, planned.held_out) == (10, 2)
 
 
-@pytest.mark.parametrize("change", ["leaves", "is mended", "nothing"])
+@pytest.mark.parametrize("change", ["leaves", "all leave", "is mended", "nothing"])
 def test_a_held_out_case_is_judged_as_the_pool_has_it_now(cohort, source, tmp_path, monkeypatch, change):
     """Another set, or another mask, is another scale: the next network is the best on it so far."""
     monkeypatch.setattr(training, "dice_per_class", lambda *_: {1: 0.5, 2: 0.5})
@@ -253,13 +256,54 @@ def test_a_held_out_case_is_judged_as_the_pool_has_it_now(cohort, source, tmp_pa
                 gone = next(case for case in with_mask if case.name == held[0][0])
                 if change == "leaves":
                     src.with_mask.remove(gone)
+                elif change == "all leave":
+                    src.with_mask = [case for case in with_mask if case.name not in held[0]]
                 elif change == "is mended":
                     mended = tmp_path / "mended.nii.gz"
                     mended.write_bytes(gone.mask.read_bytes())
                     src.with_mask[src.with_mask.index(gone)] = CaseFiles(gone.name, gone.scan, mended)
                 src.number += 1
-    assert held[-1] == (held[0][1:] if change == "leaves" else held[0])
-    assert bests == [True, change != "nothing"]
+    assert held[-1] == {"leaves": held[0][1:], "all leave": []}.get(change, held[0])
+    assert bests == ([True] if change == "all leave" else [True, change != "nothing"])
+    assert (tmp_path / "best.pt").exists() is (change != "all leave")
+
+
+def test_a_network_is_the_best_only_if_all_held_out_cases_judged_it(cohort, source, tmp_path, monkeypatch):
+    with_mask, without, _ = cohort(6, 4)
+    scores = iter([0.5, 0.5, 0.9])
+    monkeypatch.setattr(training, "dice_per_class", lambda *_: dict.fromkeys((1, 2), next(scores)))
+    with_mask = [
+        CaseFiles(case.name, Path(shutil.copy(case.scan, tmp_path / case.scan.name)), case.mask) for case in with_mask
+    ]
+    config = make_config("quick", {**SMALL, "hold_out": 2, "validate_every": 1e-9})
+    events = []
+    for event in train(
+        source(with_mask, without), tmp_path, tmp_path / "cache", plan_of(with_mask, config), config, Budget(steps=3),
+        device=CPU,
+    ):  # fmt: skip
+        events.append(event)
+        if event.kind == "validated" and event.best:
+            held = checkpoint.load(tmp_path / "best.pt")["held_out"]
+            next(case for case in with_mask if case.name == held[0]).scan.unlink()
+    assert [(event.best, event.dice[1]) for event in of(events, "validated")] == [(True, 0.5), (False, 0.9)]
+    assert [event.text.split(" is held out and cannot be judged now")[0] for event in of(events, "note")] == held[:1]
+
+
+@pytest.mark.parametrize("error", [ScanAwayError("It is away."), MemoryError()])
+def test_a_scan_that_can_be_read_no_more_is_told_and_the_rest_goes_on(run, monkeypatch, error):
+    """One that had been prepared: its disk was unplugged, or the memory ran out on it."""
+    get, asked = Cache.get, []
+
+    def failing(self, case):
+        asked.append(case.name)
+        if case.name == "s3" and asked.count("s3") > 1:
+            raise error
+        return get(self, case)
+
+    monkeypatch.setattr(Cache, "get", failing)
+    events = run(steps=12, stage1_share=0.0, mixing=1.0, mixing_late=1.0)
+    assert [(event.case, event.lasting) for event in of(events, "unusable")] == [("s3", False)]
+    assert (of(events, "finished")[0].reason, len(of(events, "step"))) == ("budget", 12)
 
 
 def test_a_run_that_has_learnt_from_all_says_that_it_cannot_hold_out(run):
@@ -328,11 +372,6 @@ def test_every_ablation_trains(run, settings):
 def test_every_preset_trains_through_both_stages(run, preset, small):
     events = run(preset=preset, **{"steps": 3, "stage1_share": 0.4, "mixing": 1.0, **small})
     assert {e.stage for e in of(events, "step")} == {1, 2}
-
-
-def test_the_published_augmentation_turns_blocks(run):
-    events = run(preset="paper-la", patch=(32, 32, 16), steps=2, width=2)
-    assert len(of(events, "step")) == 2
 
 
 def test_a_checkpoint_that_fits_another_plan_is_refused(run, tmp_path):

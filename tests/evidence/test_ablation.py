@@ -231,17 +231,14 @@ def test_a_corrected_truth_is_judged_again_without_training_again(sweep, pool, c
 
 
 @pytest.fixture
-def changeable(cohort, tmp_path):
+def changeable(own_pool, cohort):
     """Return a pool whose scans the test may change, and a function that runs a sweep of one training in it."""
-    scans = tmp_path / "scans"
-    shutil.copytree(cohort / "images", scans)
-    with napari_bcp.new_pool(tmp_path / "other", scans, cohort / "labels", cohort / "classes.json") as made:
 
-        def go(**more):
-            chosen = {"only": ("2/3",), "steps": 3, "settings": QUICK, "device": "cpu", **more}
-            return list(ablate(made, cohort / "truth", "beta", **chosen))
+    def go(**more):
+        chosen = {"only": ("2/3",), "steps": 3, "settings": QUICK, "device": "cpu", **more}
+        return list(ablate(own_pool, cohort / "truth", "beta", **chosen))
 
-        yield made, go
+    return own_pool, go
 
 
 def flip(path):

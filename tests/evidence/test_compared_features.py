@@ -1,6 +1,7 @@
 """Features of labelled and unlabelled scans to a trained network."""
 
 import csv
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from napari_bcp.engine.cache import Cache
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.sources import PoolSource
 from napari_bcp.errors import CheckpointError, PoolError
+from napari_bcp.evidence import features
 from napari_bcp.evidence.features import NetworkFeatures, _sample, _write, compare_features
+from napari_bcp.scans import ClassSpec
 
 from tiny import QUICK  # isort: skip
 
@@ -113,16 +116,26 @@ def test_a_pool_without_a_run_or_without_both_kinds_of_scans_is_refused(pool):
         list(compare_features(pool))
 
 
-def test_a_scan_that_is_gone_is_told_and_the_rest_is_compared(trained, tmp_path):
-    import shutil
-
-    shutil.rmtree(trained.root / "cache")
-    gone = PoolSource(trained).unlabelled()[0]
-    away = tmp_path / "away"
-    gone.scan.rename(away)
-    try:
-        events = list(compare_features(trained, device="cpu"))
-    finally:
-        away.rename(gone.scan)
+def test_a_scan_that_is_gone_is_told_and_the_rest_is_compared(own_pool):
+    list(api.train(own_pool, steps=5, settings=QUICK, device="cpu"))
+    shutil.rmtree(own_pool.root / "cache")
+    gone = PoolSource(own_pool).unlabelled()[0]
+    gone.scan.unlink()
+    events = list(compare_features(own_pool, device="cpu"))
     assert [event.case for event in events if event.kind == "unusable"] == [gone.name]
     assert events[-1].reason == "done"
+
+
+def test_sides_are_compared_with_each_other_and_halves_of_the_labelled_scans_by_chance():
+    """Labelled scans lie at 0 and 3, unlabelled ones at 8, each with values one above and one below."""
+
+    def scan(middle):
+        return {1: np.full((200, 4), middle) + np.tile([[-1.0], [1.0]], (100, 1))}
+
+    pool = SimpleNamespace(classes=[ClassSpec(1, "liver", "#e69f00"), ClassSpec(2, "spleen", "#56b4e9")])
+    model = SimpleNamespace(run="0001", step=7, unlabelled=2, plan=SimpleNamespace(classes=(1,)))
+    found = features._compare(pool, model, [scan(0.0), scan(3.0)], [scan(8.0), scan(8.0)], 0)
+    [liver] = found.classes
+    assert liver.floor.distance == pytest.approx(3.0, rel=0.05)
+    assert liver.shift.distance == pytest.approx(6.5 / np.sqrt((3.25 + 1) / 2), rel=0.05)
+    assert liver.shift.overlap < 0.1

@@ -123,10 +123,17 @@ def test_an_nnunet_export_becomes_a_pool_again(mixed, tmp_path):
 def test_classes_with_gaps_are_renumbered_for_nnunet_alone(cohort, tmp_path):
     write_mask_file(cohort / "labels" / "a.nii.gz", some_mask(3, 9))
     with Pool.create(cohort / "pool", cohort / "images", cohort / "labels") as pool:
+        put_map(pool, "b", values=(3, 9))
+        pool.mark_unusable("c", "It is torn.")
+        pseudo = read_mask(pool.case("b").map.pseudo_path, read_grid(pool.case("b").path)).voxels
         pool.export(tmp_path / "plain")
         pool.export(tmp_path / "nnunet", "nnunet")
     np.testing.assert_array_equal(labels_in(tmp_path / "plain" / "accepted" / "a.nii.gz"), some_mask(3, 9))
     np.testing.assert_array_equal(labels_in(tmp_path / "nnunet" / "labelsTr" / "a.nii.gz"), some_mask(1, 2))
+    renumbered = read_mask(tmp_path / "nnunet" / "pseudoTs" / "b.nii.gz", read_grid(cohort / "images" / "b.nii.gz"))
+    np.testing.assert_array_equal(renumbered.voxels, np.where(pseudo == 9, 2, np.where(pseudo == 3, 1, 0)))
+    assert {*np.unique(pseudo)} == {0, 3, 9}
+    assert not [name for name in files_in(tmp_path / "nnunet") if "/c" in name], "an unusable scan is no use there"
     assert json.loads((tmp_path / "nnunet" / "dataset.json").read_text())["labels"] == {
         "background": 0,
         "class 3": 1,

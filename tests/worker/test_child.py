@@ -436,7 +436,7 @@ child.main()
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def noisy_child():
     """A child in which libraries print whatever they like; killed in the end if it still runs."""
     noisy = Child(Worker((sys.executable, "-c", NOISY)))
@@ -474,7 +474,6 @@ def test_its_input_at_an_end_it_saves_and_ends(start, job):
 
 
 def test_asked_to_end_by_the_system_it_saves_and_ends(noisy_child, job):
-    """The noisy one's last test, since a child takes seconds to start."""
     child = noisy_child
     sent = train_to(child, job(), 2)
     os.kill(child.worker.pid, signal.SIGTERM)
