@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("Case", "Status", "Quality", "Why", "Changed")
 CASE, STATUS, QUALITY, WHY, CHANGED = range(5)
 QUALITIES: Final = Qt.ItemDataRole.UserRole
-"""Role of the column Quality: [(class name, quality 0..1 or None), …]."""
+"""Role of the column Quality: [(class name, quality 0..1 or None, class colour), …]."""
 
 _TIPS: Final = (
     "Name of the case",
@@ -62,7 +62,7 @@ class CaseTableModel(QAbstractTableModel):
         self._names: list[str] = []
         self._rows: dict[str, int] = {}
         self._proposed: dict[str, tuple[int, str]] = {}
-        self._class_names: list[tuple[int, str]] = []
+        self._classes: list[tuple[int, str, str]] = []  # value, name and colour
         self._text = ""
         self._statuses: frozenset[str] = frozenset()
         self._column, self._descending = CASE, False
@@ -103,7 +103,7 @@ class CaseTableModel(QAbstractTableModel):
         if proposed != self._proposed:
             names = {*names, *proposed, *self._proposed} if names else names
             self._proposed = proposed
-        self._class_names = [(one.value, one.name) for one in self._session.classes]
+        self._classes = [(one.value, one.name, one.colour) for one in self._session.classes]
         self._rearrange(names or self._cases)
 
     def set_filter(self, text: str, statuses: Iterable[str]) -> None:
@@ -258,10 +258,10 @@ class CaseTableModel(QAbstractTableModel):
             return self.why(case.name)
         return full_moment(case.changed, datetime.now().astimezone())
 
-    def _qualities(self, case: Case) -> list[tuple[str, float | None]]:
+    def _qualities(self, case: Case) -> list[tuple[str, float | None, str]]:
         if case.map is None:
             return []
-        return [(name, case.map.quality.get(value)) for value, name in self._class_names]
+        return [(name, case.map.quality.get(value), colour) for value, name, colour in self._classes]
 
 
 def _status_text(case: Case) -> str:
@@ -273,11 +273,13 @@ def lowest_quality(case: Case) -> float | None:
     return None if case.map is None else lowest(case.map.quality)
 
 
-def quality_text(qualities: Sequence[tuple[str, float | None]]) -> str:
+def quality_text(qualities: Sequence[tuple[str, float | None, str]]) -> str:
     """Return the expected quality of every class in words."""
     if not qualities:
         return "No map yet"
-    lines = (f"{name}: {'not found' if value is None else f'{band(value)} ({value:.2f})'}" for name, value in qualities)
+    lines = (
+        f"{name}: {'not found' if value is None else f'{band(value)} ({value:.2f})'}" for name, value, _ in qualities
+    )
     return "\n".join(["Expected quality (a rank, no measured overlap)", *lines])
 
 
@@ -291,7 +293,7 @@ class NameDelegate(QStyledItemDelegate):
 
 
 class QualityDelegate(QStyledItemDelegate):
-    """Paints a bar for each class: its height and its colour say the same."""
+    """Paints a bar for each class in its colour, as high as its quality; low ones have a red frame."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -312,27 +314,23 @@ class QualityDelegate(QStyledItemDelegate):
         painter.save()
         rect = QRectF(option.rect).adjusted(5, 4, -5, -4)
         step = min(14.0, rect.width() / len(qualities))
-        for place, (_, value) in enumerate(qualities):
+        for place, (_, value, colour) in enumerate(qualities):
             bar = QRectF(rect.left() + place * step, rect.top(), max(2.0, step - 3), rect.height())
-            painter.setPen(QPen(QColor(self._colours.dim), 1))
+            if value is not None:
+                filled = bar.adjusted(1, 1, 0, 0)
+                filled.setTop(bar.bottom() - bar.height() * max(0.12, min(1.0, (value - _LOWEST) / (1 - _LOWEST))))
+                painter.fillRect(filled, QColor(colour))
+            is_low = band(value) in ("low", None)
+            painter.setPen(QPen(QColor(self._colours.red if is_low else self._colours.dim), 1))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(bar)
             if value is None:
                 painter.drawLine(bar.bottomLeft(), bar.topRight())
-                continue
-            filled = bar.adjusted(1, 1, 0, 0)
-            filled.setTop(bar.bottom() - bar.height() * max(0.12, min(1.0, (value - _LOWEST) / (1 - _LOWEST))))
-            painter.fillRect(filled, QColor(band_colour(value, self._colours)))
         painter.restore()
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
         """Return the room for three classes."""
         return QSize(56, 22)
-
-
-def band_colour(value: float, colours: Colours) -> str:
-    """Return the colour of an expected quality: blue for high, orange for medium, red for low."""
-    return {"high": colours.blue, "medium": colours.orange}.get(band(value) or "low", colours.red)
 
 
 def _short(reason: str) -> str:

@@ -18,7 +18,6 @@ from napari_bcp.app.case_table import (
     WHY,
     CaseTable,
     CaseTableModel,
-    band_colour,
     quality_text,
 )
 from napari_bcp.app.status_icons import status_colour, status_icon
@@ -129,12 +128,15 @@ def test_expected_quality_is_told_in_words(model):
     ]
     assert cell(model, "case_10", QUALITY, TIP).split("\n")[1:3] == ["liver: high (0.95)", "spleen: medium (0.80)"]
     assert cell(model, "Case_1", QUALITY, TIP) == "No map yet"
-    assert cell(model, "case_4", QUALITY, QUALITIES) == [("liver", 0.70), ("spleen", 0.99), ("aorta", None)]
+    colours = [one.colour for one in CLASSES]
+    assert cell(model, "case_4", QUALITY, QUALITIES) == [
+        *(("liver", 0.70, colours[0]), ("spleen", 0.99, colours[1]), ("aorta", None, colours[2])),
+    ]
     assert cell(model, "case_4", STATUS, QUALITIES) is None
 
 
 def test_a_class_that_a_map_does_not_know_yet_counts_as_not_found():
-    assert quality_text([("liver", 0.9), ("kidney", None)]).split("\n")[1:] == [
+    assert quality_text([("liver", 0.9, "#e69f00"), ("kidney", None, "#56b4e9")]).split("\n")[1:] == [
         "liver: high (0.90)",
         "kidney: not found",
     ]
@@ -335,17 +337,16 @@ def counted_pixels(image, colour):
     return sum(image.pixel(x, y) == wanted for x in range(image.width()) for y in range(image.height()))
 
 
-def test_a_higher_quality_has_a_higher_bar_of_another_colour(session, table):
+def test_a_higher_quality_has_a_higher_bar_in_the_colour_of_its_class(session, table):
     def bars(value):
-        session.change("case_4", map=a_case("case_4", "predicted", {1: value, 2: None, 5: None}).map)
+        session.change("case_4", map=a_case("case_4", "predicted", {1: value, 2: 1.0, 5: 1.0}).map)
         image = picture(table, "case_4", QUALITY)
-        return {name: counted_pixels(image, getattr(DARK, name)) for name in ("blue", "orange", "red")}
+        return [counted_pixels(image, colour) for colour in (CLASSES[0].colour, CLASSES[1].colour, DARK.red)]
 
     best, good, fair, poor = bars(1.0), bars(0.92), bars(0.8), bars(0.55)
-    assert best["blue"] > good["blue"] > 0 == good["orange"] == good["red"]
-    assert fair["orange"] > 0 == fair["blue"] == fair["red"]
-    assert poor["red"] > 0 == poor["blue"] == poor["orange"]
-    assert good["blue"] > fair["orange"] > poor["red"]
+    assert best[0] > good[0] > fair[0] > poor[0] > 0
+    assert best[1] == good[1] == fair[1] == poor[1] > 0
+    assert best[2] == good[2] == fair[2] == 0 < poor[2], "only a low one is framed in red"
 
 
 def test_a_class_that_was_not_found_has_no_bar_and_is_struck_out(session, table):
@@ -354,8 +355,10 @@ def test_a_class_that_was_not_found_has_no_bar_and_is_struck_out(session, table)
         return picture(table, "case_4", QUALITY)
 
     nothing, low = cell_of({1: None, 2: None, 5: None}), cell_of({1: 0.5, 2: 0.5, 5: 0.5})
-    assert not any(counted_pixels(nothing, getattr(DARK, name)) for name in ("blue", "orange", "red"))
-    assert counted_pixels(low, DARK.red)
+    for one in CLASSES:
+        assert not counted_pixels(nothing, one.colour)
+        assert counted_pixels(low, one.colour)
+    assert counted_pixels(nothing, DARK.red)
     assert nothing != picture(table, "Case_1", QUALITY), "no map at all looks otherwise"
 
 
@@ -363,17 +366,8 @@ def test_bars_of_many_classes_stay_in_their_column(table, session):
     session.classes = tuple(type(CLASSES[0])(value, f"class {value}", "#e69f00") for value in range(1, 31))
     table.sort_by(CASE)
     session.change("case_4", map=a_case("case_4", "predicted", dict.fromkeys(range(1, 31), 1.0)).map)
-    assert counted_pixels(picture(table, "case_4", QUALITY), DARK.blue)
-    assert not counted_pixels(picture(table, "case_4", WHY), DARK.blue)
-
-
-def test_bands_have_the_colours_of_the_theme():
-    assert [band_colour(value, DARK) for value in (0.9, 0.89, 0.75, 0.74)] == [
-        DARK.blue,
-        DARK.orange,
-        DARK.orange,
-        DARK.red,
-    ]
+    assert counted_pixels(picture(table, "case_4", QUALITY), "#e69f00")
+    assert not counted_pixels(picture(table, "case_4", WHY), "#e69f00")
 
 
 def test_each_status_has_a_sign_that_differs_by_shape_alone(qapp):
