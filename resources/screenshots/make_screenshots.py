@@ -11,6 +11,7 @@ import argparse
 import os
 import tempfile
 import time
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,22 +159,23 @@ def dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], value: int) -> flo
 
 
 def most_lacking(session: Session, folder: Path) -> str:
-    """Return the case whose pseudo-label has the lowest Dice of a class."""
+    """Return the case whose pseudo-label has the largest gap in an axial slice: a scribble is for large ones."""
     found = {}
     for case in session.cases:
         if case.status == "predicted":
             scan = read_scan(case.path)
             truth = read_mask(folder / f"{case.name}.nii.gz", scan.grid).voxels
-            pseudo = read_mask(case.map.pseudo_path, scan.grid).voxels
-            found[case.name] = min(dice(pseudo, truth, value) for value in np.unique(truth[truth > 0]))
-    return min(found, key=lambda name: found[name])
+            missing = (truth > 0) & (read_mask(case.map.pseudo_path, scan.grid).voxels != truth)
+            parts = [label(missing[..., z])[0].ravel() for z in range(missing.shape[2])]
+            found[case.name] = max(int(np.bincount(one)[1:].max(initial=0)) for one in parts)
+    return max(found, key=lambda name: found[name])
 
 
 def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[int, int, Place, Place]]:
-    """Return the largest gaps in axial slices, by the size of their class: value, slice, two far places in it."""
-    found = []
+    """Return the largest gaps of each class in axial slices, classes in turn: value, slice, two far places in it."""
+    found = {}
     for value in np.unique(truth[truth > 0]):
-        whole = (truth == value).sum()
+        gaps = found.setdefault(int(value), [])
         for index in range(len(truth)):
             parts, number = label((truth[index] == value) & (labels[index] != value))
             for part in range(1, number + 1):
@@ -184,8 +186,9 @@ def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[i
                 order = np.argsort(along)
                 ends = (places[order[int(share * (len(order) - 1))]] for share in (0.2, 0.8))
                 first, last = ((float(y), float(x)) for y, x in ends)
-                found.append((len(places) / whole, int(value), index, first, last))
-    return [tuple(rest) for _, *rest in sorted(found, reverse=True)[:10]]
+                gaps.append((len(places), int(value), index, first, last))
+    by_class = [sorted(gaps, reverse=True)[:4] for gaps in found.values()]
+    return [tuple(one[1:]) for turn in zip_longest(*by_class) for one in turn if one is not None]
 
 
 def main() -> None:
