@@ -5,9 +5,10 @@ import torch
 
 from napari_bcp.config import make_config
 from napari_bcp.engine import device
-from napari_bcp.engine.fingerprint import Fingerprint
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.errors import DeviceError
+
+from tiny import cubes  # isort: skip
 
 CARD = torch.device("cuda:0")
 
@@ -70,15 +71,7 @@ def test_bfloat16_is_for_cards_that_have_it_also_where_the_plan_was_made_on_anot
 
 
 def plan_for(classes):
-    found = Fingerprint(
-        shape=(400.0, 400.0, 300.0),
-        spacing=(1.0, 1.0, 1.0),
-        extent=(400.0, 400.0, 300.0),
-        ct=False,
-        foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
-        diameters={1: 80.0},
-    )
-    return make_plan(found, range(1, classes + 1), make_config("quick", {"precision": "float32"}), CARD)
+    return make_plan(cubes(360, 80.0), range(1, classes + 1), make_config("quick", {"precision": "float32"}), CARD)
 
 
 def test_many_classes_get_smaller_blocks_on_a_card(card):

@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from napari_bcp.config import make_config
 from napari_bcp.engine import augment
 from napari_bcp.engine.cache import CaseFiles, Prepared
-from napari_bcp.engine.fingerprint import Fingerprint
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.sampler import Deck, Sampler
 
-FOUND = Fingerprint(
-    shape=(32.0, 32.0, 32.0),
-    spacing=(1.0, 1.0, 1.0),
-    extent=(32.0, 32.0, 32.0),
-    ct=False,
-    foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
-    diameters={1: 8.0},
-)
+from tiny import cubes  # isort: skip
+
+FOUND = cubes(32, 8.0)
 
 
 def prepared(name, shape=(32, 32, 32), labelled=True):

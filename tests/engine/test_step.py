@@ -7,21 +7,15 @@ import torch
 from napari_bcp.config import make_config
 from napari_bcp.engine import step as module
 from napari_bcp.engine.bank import UNSURE
-from napari_bcp.engine.fingerprint import Fingerprint
 from napari_bcp.engine.plan import make_plan
 from napari_bcp.engine.state import new_state
 from napari_bcp.engine.step import Learner
 
+from tiny import cubes  # isort: skip
+
 CPU = torch.device("cpu")
 BLOCK = (8, 8, 8)
-FOUND = Fingerprint(
-    shape=(16.0, 16.0, 16.0),
-    spacing=(1.0, 1.0, 1.0),
-    extent=(16.0, 16.0, 16.0),
-    ct=False,
-    foreground=(0.0, 1.0, 2.0, 1.0, 1.0),
-    diameters={1: 8.0},
-)
+FOUND = cubes(16, 8.0)
 
 
 class Blocks:
