@@ -6,6 +6,7 @@ something, and what the student learns from is what a map of that step would sho
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -52,14 +53,16 @@ class Bank:
         And whether it is among the share of scans of which the teacher is most confident.
         """
         step, found = self._state.step, self._kept.get(case.name)
-        if found is None or step - found.step >= self._config.pseudo_every or found.shape != case.image.shape:
+        labels = None
+        if found is not None and step - found.step < self._config.pseudo_every:
+            labels = _unpacked(found, case.image.shape)
+        if found is None or labels is None:
             labels, quality = self._make(np.asarray(case.image, np.float32))
             found = _Entry(step, labels.shape, zlib.compress(labels.tobytes(), 1), quality)
             self._kept[case.name] = found
         self._kept.move_to_end(case.name)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        labels = np.frombuffer(zlib.decompress(found.packed), np.uint8).reshape(found.shape)
         return labels, found.quality >= self._least_quality()
 
     def _least_quality(self) -> float:
@@ -102,15 +105,28 @@ class Bank:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds; entries that are none are made anew when they are needed."""
+        """Take over what a checkpoint holds; entries that are none are made anew when they are needed.
+
+        They are unpacked only then, to no more than the scan's size: what a checkpoint claims is not believed.
+        """
         self._kept.clear()
         for name, one in content.items():
             try:
                 shape, packed = tuple(int(n) for n in one["shape"]), one["packed"].numpy().tobytes()
-                if len(zlib.decompressobj().decompress(packed, int(np.prod(shape)) + 1)) == np.prod(shape):
-                    self._kept[str(name)] = _Entry(int(one["step"]), shape, packed, float(one["quality"]))
-            except (KeyError, TypeError, ValueError, AttributeError, zlib.error):
+                self._kept[str(name)] = _Entry(int(one["step"]), shape, packed, float(one["quality"]))
+            except (KeyError, TypeError, ValueError, AttributeError):
                 continue
+
+
+def _unpacked(entry: _Entry, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Return labels of a scan of that shape; None where the entry is of another one, or damaged."""
+    if entry.shape != shape:
+        return None
+    try:
+        content = zlib.decompressobj().decompress(entry.packed, math.prod(shape) + 1)
+        return np.frombuffer(content, np.uint8).reshape(shape)
+    except (zlib.error, ValueError):
+        return None
 
 
 def _quality(chances: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:

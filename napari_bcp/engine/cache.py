@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from napari_bcp.engine.fingerprint import has_air
-from napari_bcp.errors import ScanAwayError
-from napari_bcp.files import atomic_path
+from napari_bcp.errors import ScanAwayError, ScanError
+from napari_bcp.files import atomic_path, remove_parts
 from napari_bcp.scans import Grid, read_grid, read_mask, read_scan
 from napari_bcp.scans.resample import new_shape, resample_labels, resample_linear, resample_nearest
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_bcp.engine.plan import Plan
+    from napari_bcp.scans import Scan
+
+
+_MOST_VOXELS: Final = 100_000_000
+_MOST_TIMES: Final = 12  # as many voxels as the scan has: a slice of 5 mm may well be cut into eight or ten
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,25 @@ def network_shape(plan: Plan, grid: Grid) -> tuple[int, ...]:
     return new_shape(grid.shape, grid.spacing, target)
 
 
-def to_network(plan: Plan, voxels: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-    """Normalise a scan (x, y, z) and bring it to the network's grid."""
-    shape = network_shape(plan, grid)
+def checked_shape(plan: Plan, scan: Scan) -> tuple[int, ...]:
+    """Return the shape of a scan on the network's grid.
+
+    Raises ScanError where that takes vastly more voxels than the scan has, as where its header gives sizes in metres.
+    """
+    grid, shape = scan.grid, network_shape(plan, scan.grid)
+    if math.prod(shape) > max(_MOST_VOXELS, _MOST_TIMES * math.prod(grid.shape)):
+        sides = " × ".join(f"{size:.3g}" for size in grid.spacing)
+        raise ScanError(
+            f"{scan.path} has voxels of {sides} mm by its header, which would be {math.prod(shape):.1e} voxels of this "
+            "run's size; correct the header, or exclude the case.",
+            path=scan.path,
+        )
+    return shape
+
+
+def to_network(plan: Plan, scan: Scan) -> NDArray[np.float32]:
+    """Normalise a scan (x, y, z) and bring it to the network's grid. Raises ScanError as `checked_shape` does."""
+    voxels, shape = scan.voxels, checked_shape(plan, scan)
     if plan.fit == "resize":
         image = np.asarray(resample_nearest(voxels, shape), dtype=np.float32)
     else:
@@ -98,6 +120,7 @@ class Cache:
 
     def __init__(self, folder: Path, plan: Plan, classes: Collection[int]) -> None:
         self.folder = folder / plan.grid_key
+        remove_parts(self.folder)  # of a process that was killed while it wrote
         self.plan = plan
         self.classes = tuple(classes)
         self.unlike: list[str] = []
@@ -137,7 +160,7 @@ class Cache:
         scan = read_scan(case.scan)
         if image_file is not None and has_air(scan.voxels) != (self.plan.air or self.plan.normalise == "ct"):
             self.unlike.append(case.name)
-        shape = network_shape(self.plan, scan.grid)
+        shape = checked_shape(self.plan, scan)
         if labels_file is not None and case.mask is not None:
             mask = read_mask(case.mask, scan.grid, classes=self.classes)
             channels = np.zeros(256, dtype=np.uint8)
@@ -153,7 +176,7 @@ class Cache:
             # get all of it.
             paper = self.plan.blend == "mean"
             kind = np.float32 if paper or self.plan.normalise == "none" else np.float16
-            _save(image_file, to_network(self.plan, scan.voxels, scan.grid).astype(kind))
+            _save(image_file, to_network(self.plan, scan).astype(kind))
 
 
 def _key(*files: Path) -> str:

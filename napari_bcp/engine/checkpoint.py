@@ -6,9 +6,7 @@ checkpoint can run code. The last one before the newest is kept, in case the new
 
 from __future__ import annotations
 
-import pickle
 import shutil
-import struct
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,25 +46,33 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"There is no checkpoint {path}; train first with 'napari-bcp train'.", path=path
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, struct.error, pickle.UnpicklingError):
+    except Exception:  # noqa: BLE001 - a damaged file may lead to any of them
         raise CheckpointError(
             f"{path} is torn or is no checkpoint; use an older one from the same folder or train again.", path=path
         ) from None
     if not isinstance(content, dict) or not isinstance(content.get("napari_bcp"), int):
         raise CheckpointError(f"{path} is no checkpoint of napari-bcp; name one from a pool's runs folder.", path=path)
     if content["napari_bcp"] > VERSION:
-        raise CheckpointError(f"{path} was written by a newer napari-bcp; update napari-bcp to use it.", path=path)
+        raise _NewerError(f"{path} was written by a newer napari-bcp; update napari-bcp to use it.", path=path)
     return content
 
 
 def load_newest(folder: Path) -> dict[str, Any]:
-    """Read `last.pt` of a run, or `previous.pt` where that cannot be read.
+    """Read `last.pt` of a run, or `previous.pt` where that cannot be read: then `note` says so.
 
-    Raises CheckpointError when neither can.
+    Raises CheckpointError when neither can, or a newer napari-bcp has written it.
     """
     try:
         return load(folder / LAST)
+    except _NewerError:
+        raise
     except CheckpointError:
         if not (folder / PREVIOUS).exists():
             raise
-        return load(folder / PREVIOUS)
+    content = load(folder / PREVIOUS)
+    note = f"The newest checkpoint of run {folder.name} cannot be read; the one before it is used instead."
+    return {**content, "note": note}
+
+
+class _NewerError(CheckpointError):
+    """The checkpoint is of a release to come."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from napari_bcp.engine.device import bfloat16_crawls, bfloat16_pays
 from napari_bcp.errors import SettingError
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
     from napari_bcp.config import TrainConfig
     from napari_bcp.engine.fingerprint import Fingerprint
+
+
+# A plan is read from tables, checkpoints and messages: what no computer could hold is none.
+_Side = Annotated[int, Field(ge=1, le=4096)]
+_Number = Annotated[int, Field(ge=1, le=1024)]
+_Shrink = Annotated[int, Field(ge=1, le=4)]
+_Value = Annotated[int, Field(ge=1, le=255)]
+_Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -39,19 +47,19 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
 
     dimensions: Literal[2, 3]
     fit: Literal["spacing", "resize"]
-    spacing: tuple[float, float, float]
+    spacing: tuple[_Size, _Size, _Size]
     normalise: Literal["zscore", "minmax", "ct", "none"]
     ct_window: tuple[float, float, float, float]
-    patch: tuple[int, int, int]
-    stride: tuple[int, int, int]
+    patch: tuple[_Side, _Side, _Side]
+    stride: tuple[_Side, _Side, _Side]
     blend: Literal["gaussian", "mean"]
     padding: Literal["edge", "zero"]
     network: str
-    width: int
-    strides: tuple[tuple[int, ...], ...]
-    classes: tuple[int, ...]
-    batch: int
-    stage1_batch: int
+    width: _Number
+    strides: tuple[tuple[_Shrink, ...], ...]
+    classes: tuple[_Value, ...]
+    batch: _Number
+    stage1_batch: _Number
     device: str
     bfloat16: bool
     parts: tuple[int, ...] = ()  # of runs before it was measured: one each
@@ -236,6 +244,11 @@ def _block(
             raise SettingError(
                 f"Setting 'patch' cannot have a side of {side}; network '{network}' needs multiples of {multiple}."
             )
+    left = math.prod(sides) // math.prod(math.prod(level) for level in strides)
+    if left < NETWORKS[network].smallest:
+        raise SettingError(
+            f"Setting 'patch' is too small: network '{network}' would be left with one voxel; double it."
+        )
     x, y, z = (*sides, 1)[:3]
     return (x, y, z), strides
 

@@ -94,7 +94,7 @@ def predict_scan(
     """
     start = time.perf_counter()
     grid = scan.grid
-    image = to_network(plan, scan.voxels, grid)
+    image = to_network(plan, scan)
     was_training = network.training
     network.eval()
     form = memory_format(plan)

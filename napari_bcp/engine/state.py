@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from napari_bcp.engine.plan import Plan
 
 
+ORDER: Final = frozenset({"labelled", "labelled_left", "unlabelled", "unlabelled_left", "waiting"})
+"""What is told of the order of cases."""
+
+
 @dataclass
 class State:
     """Everything that changes while a run trains.
 
     step, elapsed : how many steps, and seconds, it has trained;  stage2_from : step at which stage 2 began, or None
-    best : Dice on the held-out cases of the best network so far
+    best : Dice on the held-out cases of the best network so far;  validated : share of the run's time at which they
+        were judged last
     rate_scale : the learning rate is multiplied by it; less than 1 after losses that were no numbers
     bank : pseudo-labels of whole scans
     order : where the sampler is, and which unlabelled cases wait to be prepared, in their order
@@ -39,6 +44,7 @@ class State:
     stage2_from: int | None = None
     elapsed: float = 0.0
     best: float = -1.0
+    validated: float = 0.0
     held_out: list[str] = field(default_factory=list)
     held_masks: list[str] = field(default_factory=list)
     trained_on: list[str] = field(default_factory=list)
@@ -59,6 +65,7 @@ class State:
             "stage2_from": self.stage2_from,
             "elapsed": self.elapsed,
             "best": self.best,
+            "validated": self.validated,
             "held_out": self.held_out,
             "held_masks": self.held_masks,
             "trained_on": self.trained_on,
@@ -83,9 +90,12 @@ class State:
             self.step, self.stage2_from = content["step"], content["stage2_from"]
             self.elapsed, self.best = content["elapsed"], content["best"]
             self.held_out, self.trained_on = list(content["held_out"]), list(content["trained_on"])
+            self.validated = float(content.get("validated", 0.0))
             self.held_masks = [str(name) for name in content.get("held_masks", ())]
             self.rate_scale = float(content.get("rate_scale", 1.0))
             self.order = {key: [str(name) for name in names] for key, names in content.get("order", {}).items()}
+            if self.order and not self.order.keys() >= ORDER:
+                raise KeyError("order")
             self.bank = dict(content.get("bank", {}))
         except (KeyError, AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(

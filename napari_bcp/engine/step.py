@@ -65,9 +65,12 @@ class Learner:
                 loss = self._bidirectional_loss()
             state.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            value = float(loss.detach())  # a graphics card is waited for here, with all of the step handed to it
+            # A graphics card is waited for here, once, with all of the step handed to it.
+            value, slope = (float(x) for x in torch.stack([loss.detach().float(), self._slope()]).tolist())
             if not math.isfinite(value):
                 raise FloatingPointError(f"The loss became {value}")
+            if not math.isfinite(slope):  # a loss may be a number where its gradient is none
+                raise FloatingPointError(f"The gradient became {slope}")
             state.optimiser.step()
         finally:
             state.torch_rng = torch.get_rng_state()
@@ -82,6 +85,11 @@ class Learner:
         elif stage == 2:
             update_teacher(state.teacher, state.student, config.ema, buffers)
         return value
+
+    def _slope(self) -> Tensor:
+        """Return the length of the gradient, a number on the device that is none where any part of it is none."""
+        found = [p.grad for p in self.state.student.parameters() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(found).float()
 
     def _whole_loss(self) -> Tensor:
         """Labelled blocks as they are."""

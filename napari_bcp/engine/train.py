@@ -127,7 +127,10 @@ def train(
             )
         state = new_state(plan, config, device)
         if resume:
-            state.restore(checkpoint.load_newest(folder), device)
+            content = checkpoint.load_newest(folder)
+            state.restore(content, device)
+            if "note" in content:
+                yield Note(text=content["note"])
         cache = Cache(cache_folder, plan, plan.classes)
         loop = _Loop(source, folder, cache, plan, config, budget, device, state, stop, between)
         with closing(loop.run()) as events:  # so that it saves at once when the caller goes away
@@ -205,18 +208,20 @@ class _Loop:
         self.prepared: set[CaseFiles] = set()
         self.revision: int | None = None
         self.setbacks = 0
+        self.first_step, self.seconds_before = state.step, state.elapsed
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> Generator[Event, None, None]:
         """Train until the budget is used up or `stop` says so."""
         state, config, budget = self.state, self.config, self.budget
-        first_step, started = state.step, time.monotonic()
-        elapsed_before, seconds_before = state.elapsed + budget.paused, state.elapsed
+        first_step, started, elapsed_before = self.first_step, time.monotonic(), state.elapsed + budget.paused
         yield from self._refresh(first=True)
         yield self._planned()
         reason: Literal["budget", "stopped"] = "budget"
-        saved_at, validated_share, speed = time.monotonic(), 0.0, 0.0
+        saved_at, speed = time.monotonic(), 0.0
+        # A run with more time than was known has used up less of it now than when it was judged last.
+        state.validated = min(state.validated, self._used())
         healthy = True
         try:
             # One step at least, also when preparing took the whole time: a run without a checkpoint is of no use.
@@ -230,7 +235,7 @@ class _Loop:
                 if self.stop():
                     continue
                 yield from self._prepare_one(time.monotonic() - started)
-                share = budget.share_of_all(state.step - first_step, first_step, seconds_before)
+                share = self._used()
                 stage = self._stage(share)
                 lr = self._set_rate(share)
                 try:
@@ -264,10 +269,8 @@ class _Loop:
                     eta_s=self._eta(first_step, speed),
                     agreement=self.learner.agreement,
                 )
-                if self.held_out and used - validated_share >= config.validate_every:
+                if self.held_out and share - state.validated >= config.validate_every:
                     yield from self._validate()
-                    # Counted from its end: where validating takes long, training still gets most of the time.
-                    validated_share = budget.share(state.step - first_step)
                 if now - saved_at >= config.save_every:
                     saved_at = now
                     yield self._save()
@@ -282,6 +285,10 @@ class _Loop:
         if state.step > first_step:
             yield saved
         yield from self._end(reason)
+
+    def _used(self) -> float:
+        """Return the part of all the time that the run has had which is used up."""
+        return self.budget.share_of_all(self.state.step - self.first_step, self.first_step, self.seconds_before)
 
     def _end(self, reason: Literal["budget", "stopped"]) -> Generator[Event, None, None]:
         state = self.state
@@ -559,6 +566,8 @@ class _Loop:
         means = {v: float(np.mean(s)) for v, s in scores.items() if s}
         mean = float(np.mean(list(means.values()))) if means else 0.0
         best = complete and mean > self.state.best
+        # Counted from its end: where validating takes long, training still gets most of the time.
+        self.state.validated = self._used()
         if best:
             self.state.best = mean
             self._save(checkpoint.BEST)

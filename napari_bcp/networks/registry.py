@@ -19,13 +19,17 @@ Strides = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: dimensions, default width, where it comes from, and its builder(classes, width, strides)."""
+    """A network: dimensions, default width, where it comes from, and its builder(classes, width, strides).
+
+    smallest : voxels of a block that have to be left on the coarsest level
+    """
 
     dimensions: int
     width: int
     source: str
     build: Callable[[int, int, Strides], nn.Module]
     fixed_strides: Strides | None = None
+    smallest: int = 1
 
 
 def _quick(classes: int, width: int, strides: Strides) -> nn.Module:
@@ -56,6 +60,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         "V-Net of Bai et al., CVPR 2023 (pancreas)",
         lambda classes, width, _: VNet(1, classes, width, norm="instance", dropout=0.0),
         ((1, 1, 1),) + ((2, 2, 2),) * 4,
+        smallest=2,  # one alone has no variance
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ def fingerprint(path: Path) -> Fingerprint:
     A compressed file ends with its checksum, so any changed voxel shows; in an uncompressed one a change that keeps
     the size and misses every sample does not.
     """
+    if not path.is_file():  # a pipe in its place would never answer
+        raise OSError(errno.EINVAL if path.exists() else errno.ENOENT, "no file")
     with path.open("rb", buffering=0) as file:
         stat = os.fstat(file.fileno())
         digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -228,4 +229,7 @@ def _triple(value: object, kind: type[int] | type[float]) -> tuple[int, ...] | t
     found = json.loads(_text(value))
     if not isinstance(found, list) or len(found) != 3:
         raise ValueError(f"{str(found)[:40]!r} where three numbers should be")
-    return tuple(kind(number) for number in found)
+    numbers = tuple(kind(number) for number in found)
+    if not all(0 < number < math.inf for number in numbers):
+        raise ValueError(f"{str(found)[:40]!r} where three sizes should be")
+    return numbers

@@ -69,6 +69,7 @@ class MapFile:
             facts = json.loads(array.schunk.vlmeta["map"])
             classes = tuple(int(c) for c in facts["classes"])
             good = array.dtype == np.uint8 and array.ndim == 4 and array.shape[0] == len(set(classes)) == len(classes)
+            good = good and all(1 <= c <= 255 for c in classes)
             good = good and (shape is None or tuple(array.shape[1:]) == tuple(shape))
         except (OSError, RuntimeError, ValueError, KeyError, TypeError):
             good = False

@@ -25,8 +25,17 @@ from napari_bcp.engine.device import available_cores, out_of_memory, pick_device
 from napari_bcp.engine.model import Model
 from napari_bcp.engine.plan import Plan
 from napari_bcp.engine.train import Budget, train
-from napari_bcp.errors import BcpError, CheckpointError, DeviceError, DeviceLostError, ScanAwayError, ScanError
+from napari_bcp.errors import (
+    BcpError,
+    CheckpointError,
+    DeviceError,
+    DeviceLostError,
+    PoolError,
+    ScanAwayError,
+    ScanError,
+)
 from napari_bcp.events import CaseUnusable, Event, Finished, Note, Paused, Planned, Progress, Resumed, Vitals
+from napari_bcp.pool.paths import inside
 from napari_bcp.pool.runs import BEST
 from napari_bcp.worker.desk import Desk
 from napari_bcp.worker.messages import (
@@ -224,7 +233,7 @@ class _Maker:
         """Make the map of one case."""
         begun = time.monotonic()
         try:
-            made = model.make_map(name, scan, self._folder / name, self._desk.stopping)
+            made = model.make_map(name, scan, inside(self._folder.resolve(), name), self._desk.stopping)
         except ScanAwayError as error:  # for a while perhaps; training has what it needs of it
             self._desk.made(name, model.run, model.step)  # not again at once
             if name not in self._told:
@@ -234,6 +243,10 @@ class _Maker:
         except ScanError as error:
             self._desk.drop(name)
             yield CaseUnusable(case=name, reason=str(error))
+            return
+        except PoolError as error:  # a link leads elsewhere
+            self._desk.give_up(name, model.run)
+            yield Note(text=f"The map of {name} could not be made: {error}", case=name)
             return
         except DeviceLostError:
             raise

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
+from napari_bcp.errors import PoolError
 from napari_bcp.events import (
     CaseUnusable,
     Finished,
@@ -25,6 +26,7 @@ from napari_bcp.events import (
     Validated,
     Vitals,
 )
+from napari_bcp.pool.paths import check_name
 
 VERSION: Final = 1
 """Of this set; told by `ready`, and raised when a message changes its meaning."""
@@ -32,6 +34,14 @@ VERSION: Final = 1
 
 class _Message(BaseModel, frozen=True, extra="ignore"):
     """Base: immutable; fields that a newer side adds are passed over."""
+
+
+def _safe(name: str) -> str:
+    """Return the name of a case if it may be part of a path."""
+    try:
+        return check_name(name)
+    except PoolError as error:
+        raise ValueError(str(error)) from None
 
 
 class CaseInfo(_Message):
@@ -42,7 +52,7 @@ class CaseInfo(_Message):
     map_run, map_step : which run made its newest map, and after how many steps; None without one
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_safe)]
     scan: str
     mask: str | None = None
     shape: tuple[int, int, int] | None = None
@@ -71,10 +81,10 @@ class Train(_Message):
     plan: dict[str, Any] | None = None
     classes: tuple[int, ...]
     resume: bool = False
-    minutes: float | None = None
-    steps: int | None = None
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    steps: int | None = Field(default=None, gt=0)
     device: str = "auto"
-    threads: int | None = None
+    threads: int | None = Field(default=None, gt=0)
     map_share: float = Field(default=0.1, ge=0, le=1)
     cases: tuple[CaseInfo, ...]
 
@@ -87,7 +97,7 @@ class Predict(_Message):
     maps: str
     names: tuple[str, ...]
     device: str = "auto"
-    threads: int | None = None
+    threads: int | None = Field(default=None, gt=0)
     cases: tuple[CaseInfo, ...]
 
 

@@ -1,5 +1,7 @@
 """Pseudo-labels of whole scans, kept and made anew in turn."""
 
+import tracemalloc
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,8 +143,16 @@ def test_a_checkpoint_brings_it_back_and_what_is_broken_is_made_anew(chances, ne
     content["b"] = {**content["a"], "shape": [1000, 1000, 1000]}
     content["c"] = {"step": 0}
     content["d"] = {**content["a"], "packed": torch.zeros(5, dtype=torch.uint8)}
+    content["e"] = {**content["a"], "shape": [-1, 1, 1]}  # what was unpacked without end before
+    bomb = zlib.compress(bytes(50_000_000))
+    content["f"] = {**content["a"], "packed": torch.frombuffer(bytearray(bomb), dtype=torch.uint8)}
     other, _ = new_bank()
+    tracemalloc.start()
     other.restore(content)
-    assert list(other.content()) == ["a"]
     np.testing.assert_array_equal(other.labels(case())[0], labels)
     assert chances.asked == 1
+    for name in "bcdef":
+        np.testing.assert_array_equal(other.labels(case(name))[0], labels)
+    assert chances.asked == 6
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()

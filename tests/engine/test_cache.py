@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from napari_bcp.config import make_config
+from napari_bcp.engine import cache as module
 from napari_bcp.engine.cache import Cache, CaseFiles, to_network
 from napari_bcp.engine.fingerprint import Survey
 from napari_bcp.engine.plan import make_plan
@@ -88,6 +89,17 @@ def test_a_torn_file_is_made_again(made):
     np.testing.assert_array_equal(cache.get(case).image, before)
 
 
+def test_what_a_killed_process_left_half_written_is_removed(made):
+    cache, folder, case = made
+    cache.get(case)
+    whole = files(folder)
+    left = whole[0].with_name(".tmp-torn")
+    left.write_bytes(b"x")
+    assert not Cache(folder, cache.plan, (1, 2)).unlike
+    assert not left.exists()
+    assert files(folder) == whole
+
+
 def test_a_mask_of_another_grid_is_refused_by_name(made, tmp_path):
     cache, _, case = made
     other = tmp_path / "other.nii.gz"
@@ -106,16 +118,28 @@ def test_intensities_are_scaled_as_the_plan_says(made):
     cache, _, case = made
     scan = read_scan(case.scan)
     plan = cache.plan.model_copy(update={"spacing": (0.0, 0.0, 0.0)})
-    zscore = to_network(plan, scan.voxels, scan.grid)
+    zscore = to_network(plan, scan)
     assert (abs(zscore.mean()), zscore.std()) == (pytest.approx(0, abs=1e-3), pytest.approx(1, abs=1e-3))
-    minmax = to_network(plan.model_copy(update={"normalise": "minmax"}), scan.voxels, scan.grid)
+    minmax = to_network(plan.model_copy(update={"normalise": "minmax"}), scan)
     assert (minmax.min(), minmax.max()) == (0, 1)
-    np.testing.assert_array_equal(
-        to_network(plan.model_copy(update={"normalise": "none"}), scan.voxels, scan.grid), scan.voxels
-    )
+    np.testing.assert_array_equal(to_network(plan.model_copy(update={"normalise": "none"}), scan), scan.voxels)
     window = (50.0, 150.0, 100.0, 25.0)
-    ct = to_network(plan.model_copy(update={"normalise": "ct", "ct_window": window}), scan.voxels, scan.grid)
+    ct = to_network(plan.model_copy(update={"normalise": "ct", "ct_window": window}), scan)
     assert (ct.min(), ct.max()) == (-2, 2)
+
+
+def test_a_header_that_is_wrong_by_far_takes_no_memory_for_it(made, tmp_path, monkeypatch):
+    """Sizes in metres make of 28 voxels thousands; a thick slice may well become several."""
+    cache, _, case = made
+    voxels = np.asarray(nib.load(case.scan).dataobj)
+    for name, affine in (("metres", [1000, 1000, 1500, 1]), ("thick", [1, 1, 15, 1])):
+        nib.save(nib.Nifti1Image(voxels, np.diag([float(n) for n in affine])), tmp_path / f"{name}.nii.gz")
+    with pytest.raises(
+        ScanError, match=r"metres\.nii\.gz has voxels of 1e\+03 × 1e\+03 × 1.5e\+03 mm .*correct the header"
+    ):
+        cache.get(CaseFiles("metres", tmp_path / "metres.nii.gz"))
+    monkeypatch.setattr(module, "_MOST_VOXELS", 0)
+    assert cache.get(CaseFiles("thick", tmp_path / "thick.nii.gz")).image.shape[2] == 10 * voxels.shape[2]
 
 
 def test_a_mask_that_was_mended_is_prepared_anew(made, tmp_path):

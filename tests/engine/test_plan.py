@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from napari_bcp.config import PRESETS, make_config
 from napari_bcp.engine.fingerprint import Fingerprint, Survey
@@ -93,6 +94,7 @@ def test_the_paper_presets_have_the_published_blocks():
         ({"patch": (64, 64)}, "give 3"),
         ({"network": "unet2d", "dimensions": "3"}, "works in 2 dimensions"),
         ({"spacing": (-1.0, 1.0, 1.0)}, "three sizes in mm"),
+        ({"patch": (16, 16, 16), "network": "vnet-instance"}, "left with one voxel"),
     ],
 )
 def test_contradicting_settings_are_refused_in_a_sentence(settings, says):
@@ -104,6 +106,27 @@ def test_a_plan_survives_being_written_and_read():
     for preset in PRESETS:
         plan = make_plan(CARDIAC if preset == "paper-acdc" else ATRIUM, [1, 4], make_config(preset), CPU)
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"width": 3000},
+        {"batch": 10**9},
+        {"patch": (10**6, 16, 16)},
+        {"patch": (0, 16, 16)},
+        {"stride": (0, 1, 1)},
+        {"strides": ((10**6,) * 3,) * 4},
+        {"classes": (0,)},
+        {"spacing": (math.nan, 1.0, 1.0)},
+        {"spacing": (-1.0, 1.0, 1.0)},
+    ],
+)
+def test_a_plan_that_no_computer_could_hold_is_none(claim):
+    """It may come from a checkpoint or a table that somebody else has made."""
+    plan = make_plan(ATRIUM, [1, 2], make_config("quick"), CPU).model_dump()
+    with pytest.raises(ValidationError):
+        Plan.model_validate({**plan, **claim})
 
 
 def test_a_plan_of_a_run_from_before_parts_were_counted_keeps_one_of_each_class():

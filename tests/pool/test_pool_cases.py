@@ -567,6 +567,8 @@ def test_other_voxels_are_a_change_whatever_the_file_says(pool):
     assert pool.check_changed("b")
     assert pool.check_changed("b"), "looking does not make it known"
     assert stat.st_size
+    pool.accept("b", some_mask(1))
+    assert not pool.check_changed("b"), "a mask that was made for it does"
 
 
 def test_a_scan_that_is_gone_is_named_with_the_remedy(pool):
@@ -586,3 +588,11 @@ def test_a_fingerprint_sees_a_change_at_either_end_of_a_large_file(tmp_path):
         prints.append(fingerprint(file))
     assert len({found.digest for found in prints}) == 3
     assert {found.size for found in prints} == {300_000}
+
+
+def test_a_pipe_in_place_of_a_scan_is_asked_nothing(pool, cohort):
+    scan = pool.case("b").path
+    scan.unlink()
+    os.mkfifo(scan)  # opening it would wait for somebody to write
+    with pytest.raises(ScanError, match=f"{scan.name}.*cannot be read"):
+        pool.check_changed("b")

@@ -38,6 +38,13 @@ def test_a_map_is_read_back_as_it_was_written_whole_and_in_parts(file, chances):
     np.testing.assert_array_equal(found.read(1, box), chances[0][box])
 
 
+@pytest.mark.parametrize("classes", [range(1000), [0, 1], [1, 256]])
+def test_a_map_of_classes_that_no_mask_can_hold_is_refused(tmp_path, classes):
+    MapWriter((2, 2, 2), classes).save(tmp_path / "a.b2nd", {})
+    with pytest.raises(ScanError, match=r"a\.b2nd is no map"):
+        MapFile(tmp_path / "a.b2nd")
+
+
 def test_a_map_of_another_scan_is_refused(file):
     with pytest.raises(ScanError, match=r"a\.b2nd is no map"):
         MapFile(file, (12, 10, 41))

@@ -1,6 +1,7 @@
 """What parent and child say to each other: a line each, read back as it was, and nothing else is believed."""
 
 import json
+import math
 from contextlib import suppress
 from typing import get_args
 
@@ -15,7 +16,7 @@ from napari_bcp.worker import messages
 from napari_bcp.worker.messages import CaseInfo, Train, UnknownLineError, decode_command, decode_report, encode
 
 CASES = (
-    CaseInfo(name="Müller\n2", scan="/a b/ü.nii.gz", mask="/m.nii.gz", shape=(3, 4, 5), spacing=(1.0, 0.5, 2.0)),
+    CaseInfo(name="Mueller_2", scan="/a b/ü\n.nii.gz", mask="/m.nii.gz", shape=(3, 4, 5), spacing=(1.0, 0.5, 2.0)),
     CaseInfo(name="b", scan="/b.nii", map_run="0001", map_step=7),
 )
 COMMANDS = [
@@ -147,6 +148,22 @@ def test_a_field_that_a_newer_side_adds_is_passed_over():
 def test_a_share_of_the_time_lies_between_none_and_all_of_it(share):
     with pytest.raises(ValidationError):
         Train(run="", cache="", maps="", config={}, classes=(1,), cases=(), map_share=share)
+
+
+@pytest.mark.parametrize("more", [{"minutes": math.nan}, {"minutes": 0}, {"steps": -1}, {"threads": 0}])
+def test_a_budget_is_more_than_nothing(more):
+    """Time that is no number would make a learning rate that is none, and weights."""
+    line = json.dumps({"kind": "train", "run": "", "cache": "", "maps": "", "config": {}, "classes": [1], "cases": []})
+    assert decode_command(line.encode())
+    with pytest.raises(UnknownLineError):
+        decode_command(json.dumps({**json.loads(line), **more}).encode())
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "", "a/b", ".hidden"])
+def test_a_case_whose_name_would_lead_out_of_the_pool_is_refused(name):
+    line = {"kind": "cases", "changed": [{"name": name, "scan": "a.nii"}]}
+    with pytest.raises(UnknownLineError, match="cannot be the name of a case"):
+        decode_command(json.dumps(line).encode())
 
 
 JSON = st.recursive(
