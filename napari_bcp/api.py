@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from napari_bcp.engine.model import Model
     from napari_bcp.metrics import Report
     from napari_bcp.pool import Pool
+    from napari_bcp.review.proposals import Proposal
     from napari_bcp.scans import ClassSpec
 
     PoolLike = Pool | str | os.PathLike[str]
 
 Stop = Callable[[], bool]
+Tell = Callable[[str], None]
+Reporter = Callable[[int, int, str], None]
 
 
 # -- the pool ---------------------------------------------------------------------------------------------------
@@ -48,7 +51,7 @@ def new_pool(
     images: str | os.PathLike[str],
     labels: str | os.PathLike[str] | None = None,
     classes: str | os.PathLike[str] | Sequence[ClassSpec] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Reporter | None = None,
 ) -> Pool:
     """Create a pool in the folder `root` from the scans in `images` and the masks in `labels`.
 
@@ -74,9 +77,9 @@ def add(
     pool: PoolLike,
     images: str | os.PathLike[str],
     labels: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Reporter | None = None,
     *,
-    note: Callable[[str], None] | None = None,
+    note: Tell | None = None,
 ) -> list[str]:
     """Add the scans in `images` that the pool does not know, and masks of cases that never had one; returns new names.
 
@@ -89,67 +92,151 @@ def add(
         return names
 
 
-def exclude(pool: PoolLike, cases: Sequence[str]) -> None:
-    """Leave cases out of training and predictions until they are included again.
+def exclude(pool: PoolLike, cases: str | Sequence[str]) -> None:
+    """Leave one case or several out of training and predictions until they are included again.
 
-    Raises UnknownCaseError for a name that is none, StateError for an unusable case.
+    Raises, before anything is changed, UnknownCaseError for a name that is none, StateError for an unusable case.
     """
     _change(pool, "exclude", cases)
 
 
-def include(pool: PoolLike, cases: Sequence[str]) -> None:
+def include(pool: PoolLike, cases: str | Sequence[str]) -> None:
     """Take excluded cases in again with the status they had, and unusable ones whose file was mended.
 
-    Raises as `exclude`, and ScanError or MaskError when a file still cannot be used.
+    Cases that take part already stay as they are. Raises UnknownCaseError and, when a scan still cannot be used,
+    ScanError before anything is changed; MaskError when a mask does not lie on its mended scan, with the cases before
+    it taken in.
     """
     _change(pool, "include", cases)
 
 
-def reset(pool: PoolLike, cases: Sequence[str]) -> None:
+def reset(pool: PoolLike, cases: str | Sequence[str]) -> None:
     """Make cases unlabelled: map and draft go, accepted masks are put aside and stay in the pool's folder.
 
-    Raises as `include`.
+    Raises, before anything is changed, UnknownCaseError, StateError for an excluded case, and ScanError for an
+    unusable one whose scan still cannot be used.
     """
     _change(pool, "reset", cases)
 
 
+def reopen(pool: PoolLike, cases: str | Sequence[str]) -> None:
+    """Make accepted cases drafts again; their masks stay in force until others are accepted.
+
+    Raises, before anything is changed, UnknownCaseError, and StateError for a case that is not accepted.
+    """
+    _change(pool, "reopen", cases)
+
+
+def reject(pool: PoolLike, cases: str | Sequence[str], *, note: Tell | None = None) -> None:
+    """Turn down the pseudo-labels or drafts of cases: no mask is in force, they are proposed last until a newer map.
+
+    note : called with what was noticed, such as that an unfinished draft was put aside
+    Raises, before anything is changed, UnknownCaseError, and StateError for a case that is neither predicted nor a
+    draft.
+    """
+    _change(pool, "reject", cases, note)
+
+
+def name_classes(
+    pool: PoolLike, names: Mapping[int, str], colours: Mapping[int, str] | None = None, *, note: Tell | None = None
+) -> tuple[ClassSpec, ...]:
+    """Name classes by their value in masks, and add those that the pool does not have yet; returns all of them.
+
+    colours : as #rrggbb, by value; without one a class keeps its own, or gets the usual one
+    note : called with what adding a class means for masks that there are
+    Raises SettingError for a value, name or colour that is none, and for a name that another class has.
+    """
+    from napari_bcp.scans import ClassSpec
+    from napari_bcp.scans.classes import default_colour
+
+    with _opened(pool, write=True) as opened:
+        named = {spec.value: spec.name for spec in opened.classes} | dict(names)
+        coloured = {spec.value: spec.colour for spec in opened.classes} | dict(colours or {})
+        values = {**names, **(colours or {})}
+        opened.change_classes([ClassSpec(k, named.get(k, ""), coloured.get(k, default_colour(k))) for k in values])
+        _tell(opened.notes, note)
+        return opened.classes
+
+
+def propose(pool: PoolLike, number: int | None = None) -> list[Proposal]:
+    """Return the cases that wait for a verdict, those most worth a look first, as the window proposes them.
+
+    number : of cases at the most, all when None
+    Each has `name`, `reason` (a phrase), `kind` ("uncertain", "random" or "unseen") and `score` (how unsure its map
+    is). The order stays until something is accepted, rejected or predicted.
+    """
+    from napari_bcp.review.waiting import rank, rejected_in
+
+    with _opened(pool) as opened:
+        return rank(opened.cases(), opened.classes, rejected_in(opened.history()))[:number]
+
+
 def accept(
-    pool: PoolLike, case: str, mask: str | os.PathLike[str], *, note: Callable[[str], None] | None = None
+    pool: PoolLike,
+    case: str,
+    mask: str | os.PathLike[str] | None = None,
+    *,
+    pseudo_label: bool = False,
+    note: Tell | None = None,
 ) -> int:
-    """Make the file `mask` the accepted mask of `case`; returns its version.
+    """Make the file `mask`, or the pseudo-label as it is, the accepted mask of `case`; returns its version.
 
     note : called with what was noticed, such as that the mask is empty, or that an unfinished draft of the case was
         put aside.
-    Raises MaskError or GridMismatchError when it does not fit, StateError when the case is excluded.
+    Raises MaskError or GridMismatchError when it does not fit, StateError when the case is excluded or has no
+    pseudo-label, SettingError unless there is either a mask or `pseudo_label`.
     """
+    from napari_bcp.review.waiting import accept_as_it_is
+
+    if (mask is None) != pseudo_label:
+        raise SettingError(f"Name a mask for case '{case}', or ask for its pseudo-label (--pseudo-label): one of them.")
     with _opened(pool, write=True) as opened:
-        version = opened.accept(case, Path(mask))
+        version = accept_as_it_is(opened, case) if mask is None else opened.accept(case, Path(mask))
         _tell(opened.notes, note)
         return version
+
+
+def accept_above(
+    pool: PoolLike, quality: float, progress: Reporter | None = None, *, note: Tell | None = None
+) -> list[str]:
+    """Accept, by the rule, the pseudo-labels in which every class was found with at least this expected quality.
+
+    quality : 0 to 1; it ranks cases and is no Dice
+    progress : called with done, total and the case's name;  note : with why a case could not be accepted
+    Returns the names of the accepted cases. Raises SettingError for another quality, PoolError when a mask cannot be
+    written.
+    """
+    from napari_bcp.review.waiting import accept_all_above
+
+    if not 0 <= quality <= 1:
+        raise SettingError(f"An expected quality of {quality:g} cannot be: give a number from 0 to 1, such as 0.95.")
+    with _opened(pool, write=True) as opened:
+        accepted, refused = accept_all_above(opened, quality, progress)
+        _tell(refused, note)
+        return accepted
 
 
 def export(
     pool: PoolLike,
     dest: str | os.PathLike[str],
     layout: Literal["plain", "nnunet"] = "plain",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Reporter | None = None,
     *,
     replace: bool = False,
 ) -> dict[str, int]:
     """Write masks and pseudo-labels under `dest`; returns how many files of each sort.
 
+    layout : "plain" (dest/accepted, dest/pseudo, dest/cases.csv), or that of nnU-Net
+    progress : called with done, total and the case's name
     replace : whether an earlier export in `dest` may go; otherwise the folder has to be new or empty
+    Raises PoolError when `dest` holds anything else or cannot be written, MaskError or ScanError for a broken file.
     """
     with _opened(pool) as opened:
         return opened.export(Path(dest), layout, progress, replace=replace)
 
 
 def relocate(
-    pool: PoolLike,
-    old: str | os.PathLike[str],
-    new: str | os.PathLike[str],
-    *,
-    note: Callable[[str], None] | None = None,
+    pool: PoolLike, old: str | os.PathLike[str], new: str | os.PathLike[str], *, note: Tell | None = None
 ) -> int:
     """Let scans that lay under `old` be found under `new`, if they are there; returns how many cases that concerns.
 
@@ -163,29 +250,11 @@ def relocate(
 
 
 def status(pool: PoolLike) -> dict[str, Any]:
-    """Return the pool's state as plain values: root, classes, counts, runs, and cases with the paths of their scans."""
+    """Return the pool's state as plain values, as `napari-bcp status --json` prints it (fields: docs/formats.md)."""
+    from napari_bcp.pool.plain import plain_state
+
     with _opened(pool) as opened:
-        return {
-            "root": str(opened.root),
-            "classes": [{"value": c.value, "name": c.name, "colour": c.colour} for c in opened.classes],
-            "counts": dict(opened.counts()),
-            "runs": [
-                {"id": r.id, "preset": r.preset, "step": r.step, "elapsed_s": r.elapsed_s, "status": r.status}
-                for r in opened.runs()
-            ],
-            "cases": [
-                {
-                    "name": c.name,
-                    "status": c.status,
-                    "path": str(c.path),
-                    "reason": c.reason,
-                    "quality": None if c.map is None else {str(k): v for k, v in c.map.quality.items()},
-                    "mask_version": c.mask_version,
-                    "changed": c.changed,
-                }
-                for c in opened.cases()
-            ],
-        }
+        return plain_state(opened)
 
 
 def evaluate(
@@ -193,15 +262,25 @@ def evaluate(
     truth: str | os.PathLike[str],
     *,
     paper: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    classes: str | os.PathLike[str] | Sequence[ClassSpec] | None = None,
+    progress: Reporter | None = None,
 ) -> Report:
     """Compare the masks of two folders, matched by name; see napari_bcp.metrics.
 
     paper : Dice, Jaccard, 95HD and ASD in voxels, as published, instead of measures in mm.
+    classes : a file with the classes' names, as `new_pool` takes it, or the classes themselves; values that it does
+        not name are measured as well
+    progress : called with done, total and the case's name
+    What cannot be measured is in the report's `missing`, `refused` and `extra`. Raises MaskError where a folder does
+    not exist or holds no mask, SettingError for a file that names no classes.
     """
     from napari_bcp.metrics import evaluate_folder
+    from napari_bcp.scans import read_classes
 
-    return evaluate_folder(Path(predictions), Path(truth), paper=paper, progress=progress)
+    named = read_classes(Path(classes)) if isinstance(classes, str | os.PathLike) else classes or ()
+    report = evaluate_folder(Path(predictions), Path(truth), paper=paper, progress=progress)
+    report.classes |= {spec.value: spec.name for spec in named if spec.value in report.classes}
+    return report
 
 
 # -- training ---------------------------------------------------------------------------------------------------
@@ -220,9 +299,16 @@ def train(
 ) -> Iterator[Event]:
     """Train on the pool's accepted masks and its other scans, for `minutes` (5 if nothing is said) or `steps`.
 
-    The last run goes on, unless `fresh`, or another preset or other classes ask for a new one. Masks that are
-    accepted while it trains (through the same `Pool`) join at the next step.
-    Raises SettingError, TrainingError, CheckpointError, DeviceError, and PoolError when the pool cannot be written.
+    preset : one of `config.PRESETS`; when None that of the last run, or "quick"
+    settings : fields of `config.TrainConfig`, laid over the preset, or over those of the run that goes on
+    device : "auto", "cpu" or "cuda:N"
+    fresh : begin a new run; else the last one goes on, unless another preset or other classes ask for a new one
+    stop : asked between two steps; once it returns True the training saves and ends with Finished(reason="stopped")
+
+    Masks that are accepted while it trains (through the same `Pool`) join at the next step.
+    Raises SettingError for a budget, preset or setting that cannot be, TrainingError without a mask or where losses
+    stay no numbers, CheckpointError for one that cannot be read, DeviceError for a device that is not there or has too
+    little memory, PoolError when the pool cannot be written.
     """
     started = time.monotonic()
     if minutes is not None and steps is not None:
@@ -297,19 +383,24 @@ def train(
 
 def predict(
     pool: PoolLike,
-    cases: Sequence[str] | None = None,
+    cases: str | Sequence[str] | None = None,
     *,
     device: str = "auto",
     stop: Stop | None = None,
 ) -> Iterator[Event]:
     """Make maps and pseudo-labels with the newest run, for `cases` or for every case without an accepted mask.
 
-    Without `cases` those whose map this run and step made already are left out, so an interrupted call can be repeated.
-    Raises CheckpointError when nothing was trained, UnknownCaseError for a name that is none, PoolError when a map
-    cannot be written.
+    cases : names; when None all but those whose map this run and step made already, so that an interrupted call can
+        be repeated
+    device : "auto", "cpu" or "cuda:N";  stop : once it returns True the work ends, and what is done stays
+    A case that cannot be read, or is too large for the memory, is reported (CaseUnusable) and the others go on.
+    Raises CheckpointError when nothing was trained, UnknownCaseError for a name that is none, StateError for an
+    unusable case, DeviceError for a device that is not there, DeviceLostError for a graphics card that fails,
+    PoolError when a map cannot be written.
     """
     started = time.monotonic()
     with _opened(pool, write=True) as opened, ExitStack() as stack:
+        from napari_bcp.pool.many import names_of
         from napari_bcp.pool.paths import inside
         from napari_bcp.pool.runs import best_checkpoint, last_trained, record_made
 
@@ -320,8 +411,8 @@ def predict(
         with _writing(maps, "move the pool to another disk"):
             check_writable(maps)
         model = stack.enter_context(_loaded(best_checkpoint(run), device))
-        if cases:
-            chosen = [opened.case(name) for name in dict.fromkeys(cases)]
+        if cases is not None:
+            chosen = [opened.case(name) for name in names_of(cases)]
             for case in chosen:
                 if case.status == "unusable":
                     raise StateError(f"Case '{case.name}' is unusable: {case.reason}", case=case.name)
@@ -374,14 +465,16 @@ def segment(
     probabilities : also write NAME_prob_CLASS.nii.gz, 8 bit.
     replace : make files anew that are in `out` already; otherwise they stay, so that an interrupted call can be
         repeated, and a note says how many. Neither these scans nor those of the pool are ever replaced.
+    device, stop : as `predict` has them
     A file that cannot be used is reported and the rest goes on. Raises CheckpointError, ScanError when there is
-    nothing to segment, and PoolError when `out` cannot be written.
+    nothing to segment, DeviceError for a device that is not there, and PoolError when `out` cannot be written.
     """
+    from napari_bcp.pool.outside import scans_among, targets_of, without_a_place
     from napari_bcp.pool.runs import best_checkpoint, last_trained
     from napari_bcp.scans import read_scan, stem, write_map, write_mask
 
     started = time.monotonic()
-    files = _scans_among(images)
+    files = scans_among(images)
     source, out = Path(source), Path(out)
     if source.is_dir():
         with _opened(source) as opened:
@@ -395,10 +488,8 @@ def segment(
         check_writable(out)
     with _loaded(checkpoint, device) as model:
         values = model.plan.classes if probabilities else ()
-        targets = {
-            file: [out / f"{stem(file)}.nii.gz", *(_probability(out, file, k) for k in values)] for file in files
-        }
-        refused = _without_a_place(targets, out, own)
+        targets = {file: targets_of(file, out, values) for file in files}
+        refused = without_a_place(targets, out, own)
         for file, reason in refused.items():
             yield CaseUnusable(case=stem(file), reason=reason)
         wanted = [target for file in files if file not in refused for target in targets[file]]
@@ -455,61 +546,16 @@ def _loaded(checkpoint: Path, device: str) -> Iterator[Model]:
         torch.set_num_threads(former)
 
 
-def _change(pool: PoolLike, action: Literal["exclude", "include", "reset"], cases: Sequence[str]) -> None:
-    """Do one of the pool's actions with these cases, once all of them are known."""
+def _change(
+    pool: PoolLike,
+    action: Literal["exclude", "include", "reset", "reopen", "reject"],
+    cases: str | Sequence[str],
+    note: Tell | None = None,
+) -> None:
+    from napari_bcp.pool.many import change_all
+
     with _opened(pool, write=True) as opened:
-        for name in [opened.case(one).name for one in dict.fromkeys(cases)]:
-            getattr(opened, action)(name)
-
-
-def _scans_among(images: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the files that are named, and those in folders that are named, each once. ScanError if there is none."""
-    from napari_bcp.pool.paths import settled
-    from napari_bcp.scans import is_nifti
-
-    files: list[Path] = []
-    for image in map(Path, images):
-        if image.is_dir():
-            files += sorted(path for path in image.iterdir() if is_nifti(path) and not path.name.startswith("."))
-        else:
-            files.append(image)
-    if not files:
-        raise ScanError("There is no NIfTI file to segment; name .nii or .nii.gz files, or a folder of them.")
-    return list({settled(file): file for file in files}.values())
-
-
-def _probability(out: Path, file: Path, value: int) -> Path:
-    """Return the file for the probability of a class."""
-    from napari_bcp.scans import stem
-
-    return out / f"{stem(file)}_prob_{value}.nii.gz"
-
-
-def _without_a_place(targets: Mapping[Path, Sequence[Path]], out: Path, own: Collection[Path]) -> dict[Path, str]:
-    """Return the scans whose files must not be written to the folder `out`, with the sentence why.
-
-    targets : what is to be written of each scan;  own : scans of the pool
-    A scan must not get what another one gets, and no file may take a scan's place or lie beside it under its name.
-    """
-    from napari_bcp.scans import stem
-
-    owners: dict[Path, list[Path]] = {}
-    for file, wanted in targets.items():
-        for target in wanted:
-            owners.setdefault(target, []).append(file)
-    scans = {file.resolve() for file in targets}
-    beside = {stem(file) for file in targets if file.parent.resolve() == out.resolve()}
-    refused = {}
-    for file, wanted in targets.items():
-        for target in wanted:
-            others = [other for other in owners[target] if other != file]
-            if others:
-                refused[file] = f"{file} and {others[0]} would both become {target}: rename one, or leave one out."
-            elif target.resolve() in scans or target.resolve() in own or stem(target) in beside:
-                refused[file] = (
-                    f"What is made of {file} would be named as a scan in {out}: choose another folder with -o."
-                )
-    return refused
+        _tell(change_all(opened, action, cases), note)
 
 
 @contextmanager
@@ -532,7 +578,7 @@ def _leave_out(pool: Pool, name: str, error: BcpError) -> CaseUnusable:
     return CaseUnusable(case=name, reason=str(error), lasting=lasting)
 
 
-def _tell(notes: Sequence[str], note: Callable[[str], None] | None) -> None:
+def _tell(notes: Sequence[str], note: Tell | None) -> None:
     if note is not None:
         for text in notes:
             note(text)

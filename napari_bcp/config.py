@@ -8,6 +8,7 @@ strings, so that a panel can list them without loading torch; tests hold them eq
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
@@ -101,7 +102,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of pseudo-labelled voxels beside hand-labelled ones."""
     ema: Annotated[float, Field(ge=0, le=0.9999), Field(json_schema_extra=_unit("per step"))] = 0.97
-    """Share of the teacher that is kept at each step."""
+    """Share of the teacher that is kept at each step. Where it follows from the start, step n keeps n / (n + 10) until
+    that is more: at first it is a mean over about the last tenth of the steps."""
     buffers: Literal["own", "average"] = "average"
     """Statistics of the teacher's normalisation: moved by its own passes, or averaged from the student."""
     teacher_mode: Literal["train", "eval"] = "eval"
@@ -199,7 +201,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     # -- housekeeping -----------------------------------------------------------------------------------------
     hold_out: Annotated[int | None, Field(ge=0, le=100)] = None
     """Labelled cases kept for validation, of those not learnt from yet; when empty, one in five from ten cases on."""
-    validate_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("share of the budget"))] = 0.1
+    validate_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("share of the run's time"))] = 0.1
     """How often the held-out cases are segmented."""
     save_every: Annotated[float, Field(gt=0), Field(json_schema_extra=_unit("s"))] = 60.0
     """Seconds between two checkpoints."""
@@ -291,7 +293,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def settings_table() -> list[dict[str, Any]]:
-    """Return one row a setting (name, default, choices or range, unit, help) for help texts, forms and docs."""
+    """Return one row a setting (name, default, choices or range, unit, help) for help texts, forms and docs.
+
+    range : lowest and highest value, None where there is no such limit;  open : which of them itself cannot be
+    """
     import ast
     import inspect
 
@@ -300,7 +305,7 @@ def settings_table() -> list[dict[str, Any]]:
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the class above
     for field, doc in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-            helps[ast.unparse(field.target)] = str(doc.value.value)
+            helps[ast.unparse(field.target)] = " ".join(str(doc.value.value).split())
     rows = []
     for name, spec in TrainConfig.model_json_schema()["properties"].items():
         kinds = [spec, *spec.get("anyOf", ())]
@@ -313,6 +318,7 @@ def settings_table() -> list[dict[str, Any]]:
                 "default": TrainConfig.model_fields[name].default,
                 "choices": found.get("enum"),
                 "range": None if low is None and high is None else (low, high),
+                "open": ("exclusiveMinimum" in found, "exclusiveMaximum" in found),
                 "unit": found.get("unit", ""),
                 "help": helps[name],
             }
@@ -321,7 +327,7 @@ def settings_table() -> list[dict[str, Any]]:
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
-    """Turn `key=value` strings into settings; a value is read as JSON where it can be, `1,2,3` as a list.
+    """Turn `key=value` strings into settings; a value is read as JSON where it can be, `.5,.5,1` as a list of numbers.
 
     Raises SettingError for a string without `=`.
     """
@@ -331,21 +337,24 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
         if not sign or not key.strip():
             raise SettingError(f"'{pair}' is no setting; write it as key=value, for example loss=dml.")
         text = text.strip()
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-            if "," in text:
-                try:
-                    value = json.loads(f"[{text}]")
-                except ValueError:
-                    value = text
+        value = _read(text)
+        if value is text and "," in text:
+            parts = [_read(part.strip()) for part in text.split(",")]
+            value = text if any(isinstance(part, str) for part in parts) else parts
         if text.lower() in ("none", "null", "") and text not in _choices(key.strip()):
             value = None
         if key.strip() == "dimensions":
             value = text
         values[key.strip()] = value
     return values
+
+
+def _read(text: str) -> Any:
+    """Return what a text says as JSON, or as a number such as .5; else the text itself."""
+    for read in (json.loads, float):
+        with suppress(ValueError):
+            return read(text)
+    return text
 
 
 def _choices(key: str) -> tuple[Any, ...]:

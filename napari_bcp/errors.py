@@ -119,5 +119,5 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> SettingError:
     """Return the error for a `name` that is none of `known`, with the nearest one as a suggestion."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return SettingError(f"There is no {what} '{name}'{hint} Known: {', '.join(names)}.")
+    hint = f"; did you mean '{near[0]}'? Known: " if near else "; known: "
+    return SettingError(f"There is no {what} '{name}'{hint}{', '.join(names)}.")

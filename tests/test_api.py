@@ -92,6 +92,14 @@ def test_a_second_prediction_has_nothing_to_do(pool):
     assert [e.case for e in api.predict(pool, [name], device="cpu") if e.kind == "map"] == [name]
 
 
+def test_a_prediction_of_no_case_makes_none_and_one_case_may_be_named_by_itself(pool):
+    train(pool)
+    events = list(api.predict(pool, [], device="cpu"))
+    assert [event.kind for event in events if event.kind != "progress"] == ["finished"]
+    name = pool.cases("unlabelled")[0].name
+    assert [event.case for event in api.predict(pool, name, device="cpu") if event.kind == "map"] == [name]
+
+
 def test_training_goes_on_where_it_ended(pool):
     train(pool)
     events = train(pool, 2)

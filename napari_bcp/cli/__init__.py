@@ -1,6 +1,8 @@
 """The command `napari-bcp`: the verbs of napari_bcp.api, no window.
 
-main.py       one function a command, in the order of the work
+main.py       the commands in the order of the work, one function each
+keeping.py    those of them that keep a pool: cases, verdicts, classes
+arguments.py  arguments and options that several have, and how commands count
 console.py    what a command shows: bars, plain lines or JSON lines
 tables.py     results as rows of text
 leaving.py    how a command ends: Ctrl-C, errors, exit codes

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from napari_bcp.cli.arguments import count
 from napari_bcp.cli.leaving import OutputClosed, Stop, silence_output
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def duration(seconds: float) -> str:
 def _planned_text(event: Planned) -> str:
     verb = f"goes on after step {event.step}" if event.step else "starts"
     held = f" ({event.held_out} held out to judge it)" if event.held_out else ""
-    return f"Run {event.run} {verb}: {event.labelled} cases with masks{held}, {event.unlabelled} without."
+    return f"Run {event.run} {verb}: {count(event.labelled)} with masks{held}, {event.unlabelled} without."
 
 
 def _step_text(event: Step) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_bcp import api
+from napari_bcp.cli.arguments import count
 from napari_bcp.cli.console import follow, reporter
 from napari_bcp.cli.leaving import Stop, stop_on_signals
 from napari_bcp.cli.sheet import SheetRow, write_sheet
@@ -52,9 +53,9 @@ def run_demo(
             display.say("Every case with a pseudo-label has been touched: there is nothing to measure or to picture.")
             return True
         shown = evenly(rows, _PICTURED)
-        title = f"{len(shown)} of {len(rows)} cases without a mask, from the best to the worst Dice"
+        title = f"{len(shown)} of {count(len(rows))} without a mask, from the best to the worst Dice"
         write_sheet(folder / "sheet.png", shown, opened.classes, title)
-    display.say(f"\nOn the {len(rows)} cases that had no mask:")
+    display.say(f"\nOn the {count(len(rows))} that had no mask:")
     print_table([line for line in report.summary_rows() if line["measure"] in _SHOWN_MEASURES])
     display.say(f"\nPictures: {folder / 'sheet.png'}\nEvery case: {folder / 'table.csv'}\nThe pool: {pool}")
     return True

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
+from napari_bcp.cli.window import BINDINGS
+
 _PACKAGES = ("napari-bcp", "torch", "numpy", "scipy", "scikit-image", "nibabel", "blosc2", "napari")
-_QT_BINDINGS = ("PySide6", "PyQt6", "PyQt5", "PySide2")
 _GB = 1e9
 
 # A child asks for the version, because a broken driver can end the process that asks.
@@ -101,7 +102,7 @@ def _processor() -> str:
 def _qt_binding() -> str | None:
     """Return the name of the Qt binding that napari would use."""
     chosen = os.environ.get("QT_API", "").lower()
-    installed = [name for name in _QT_BINDINGS if _version(name)]
+    installed = [name for name in BINDINGS if _version(name)]
     return next((name for name in installed if name.lower() == chosen), installed[0] if installed else None)
 
 

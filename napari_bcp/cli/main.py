@@ -10,13 +10,29 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from napari_bcp import __version__
+from napari_bcp.cli.arguments import DeviceOption, JsonOption, PoolArgument, count, counted
 from napari_bcp.cli.console import Display, Outcome, duration, follow, open_display, reporter
+from napari_bcp.cli.keeping import (
+    accept,
+    accept_above,
+    add,
+    classes,
+    exclude,
+    export,
+    include,
+    propose,
+    reject,
+    relocate,
+    reopen,
+    reset,
+    show_intake,
+)
 from napari_bcp.cli.leaving import (
     ALL_SKIPPED,
     INTERRUPTED,
@@ -27,9 +43,6 @@ from napari_bcp.cli.leaving import (
 )
 from napari_bcp.cli.tables import case_rows, print_table, run_rows, setting_rows
 from napari_bcp.errors import PoolError, SettingError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class _Commands(TyperGroup):
@@ -51,11 +64,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-PoolArgument = Annotated[Path, typer.Argument(metavar="POOL", help="Folder that holds the cohort's state.")]
-CasesArgument = Annotated[list[str], typer.Argument(metavar="CASE", help="Names of the cases.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write events to standard output, one JSON object a line.")]
-DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda:N.")]
 
 
 def main() -> None:
@@ -91,6 +99,7 @@ def _show_variations(wanted: bool) -> None:
         print_table(
             [{"vary": name, "variants": ", ".join(one.name for one in found)} for name, found in VARIATIONS.items()]
         )
+        typer.echo("\nAnd any setting that 'napari-bcp train --help-settings' lists: --vary lr=0.001,0.004")
         raise typer.Exit
 
 
@@ -122,36 +131,17 @@ def new(
     Example: [bold]napari-bcp new POOL --images scans --labels masks[/]
     """
     from napari_bcp import api
-    from napari_bcp.events import CaseUnusable, Note
 
     with open_display(as_json) as display:
         with api.new_pool(pool, images, labels, classes, progress=reporter("read", display)) as made:
             counts, notes, unusable = made.counts(), made.notes, made.cases("unusable")
-        for text in notes:
-            if not any(case.reason in text for case in unusable):  # those come as events of their own
-                display.show(Note(text=text))
-        for case in unusable:
-            display.show(CaseUnusable(case=case.name, reason=case.reason))
-        display.say(f"The pool {pool} has {_counted(counts)}. Next: {_again('train', pool)}")
+        show_intake(display, notes, unusable)
+        display.say(f"The pool {pool} has {counted(counts)}. Next: {_again('train', pool)}")
     if unusable and len(unusable) == sum(counts.values()):
         raise typer.Exit(ALL_SKIPPED)
 
 
-@app.command()
-def add(
-    pool: PoolArgument,
-    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the scans; those that are known stay.")],
-    labels: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks, also of cases that have none yet.")] = None,
-) -> None:
-    """Add scans to a pool, or masks of cases that never had one.
-
-    Example: [bold]napari-bcp add POOL --images more[/]
-    """
-    from napari_bcp import api
-
-    with open_display() as display:
-        names = api.add(pool, images, labels, reporter("read", display), note=lambda text: typer.echo(text, err=True))
-        display.say(f"{_cases(len(names))} joined the pool {pool}.")
+app.command()(add)
 
 
 @app.command(name="open")
@@ -187,7 +177,7 @@ def status(
         typer.echo(json.dumps(found, indent=2))
         return
     names = ", ".join(one["name"] for one in found["classes"])
-    typer.echo(f"{found['root']}: {_counted(found['counts'])}; classes: {names or 'none yet'}")
+    typer.echo(f"{found['root']}: {counted(found['counts'])}; classes: {names or 'none yet'}")
     for rows in (run_rows(found["runs"]), case_rows(found["cases"])):
         if rows:
             typer.echo()
@@ -264,7 +254,8 @@ def predict(
         if outcome.stopped:
             done = {*outcome.made, *outcome.skipped}
             _leave_stopped(display, _again("predict", pool, *(name for name in cases or () if name not in done)))
-        display.say(f"{_made(outcome)}. Next: {_again('status', pool)}")
+        made = _made(outcome) or "Every map is up to date"
+        display.say(f"{made}. Next: {_again('status', pool)}")
     _leave_if_all_skipped(outcome)
 
 
@@ -293,60 +284,16 @@ def segment(
         outcome = follow(events, display, stop)
         if outcome.stopped:
             _leave_stopped(display, "the same command")
-        display.say(f"{_made(outcome)} in {out}")
+        made = _made(outcome)
+        display.say(f"{made} in {out}" if made else f"Every mask is in {out} already")
     _leave_if_all_skipped(outcome)
 
 
-@app.command()
-def accept(
-    pool: PoolArgument,
-    case: Annotated[str, typer.Argument(metavar="CASE", help="Name of the case.")],
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="The mask, on the scan's grid.")],
-) -> None:
-    """Take a mask as confirmed for a case.
-
-    Example: [bold]napari-bcp accept POOL patient-07 mended.nii.gz[/]
-    """
-    from napari_bcp import api
-
-    version = api.accept(pool, case, mask, note=lambda text: typer.echo(text, err=True))
-    typer.echo(f"{case} is accepted, version {version}.")
-
-
-@app.command()
-def exclude(pool: PoolArgument, cases: CasesArgument) -> None:
-    """Leave cases out of training and predictions.
-
-    Example: [bold]napari-bcp exclude POOL patient-07 patient-09[/]
-    """
-    from napari_bcp import api
-
-    api.exclude(pool, cases)
-    typer.echo(f"{_cases(len(set(cases)))} excluded.")
-
-
-@app.command()
-def include(pool: PoolArgument, cases: CasesArgument) -> None:
-    """Take excluded cases in again, or unusable ones whose file was mended.
-
-    Example: [bold]napari-bcp include POOL patient-07[/]
-    """
-    from napari_bcp import api
-
-    api.include(pool, cases)
-    typer.echo(f"{_cases(len(set(cases)))} included.")
-
-
-@app.command()
-def reset(pool: PoolArgument, cases: CasesArgument) -> None:
-    """Make cases unlabelled: map and draft go, accepted masks are put aside.
-
-    Example: [bold]napari-bcp reset POOL patient-07[/]
-    """
-    from napari_bcp import api
-
-    api.reset(pool, cases)
-    typer.echo(f"{_cases(len(set(cases)))} unlabelled.")
+for _keep in (
+    *(propose, accept, accept_above, reopen, reject),
+    *(exclude, include, reset, classes, export, relocate),
+):
+    app.command(_keep.__name__.replace("_", "-"))(_keep)
 
 
 @app.command()
@@ -357,6 +304,9 @@ def evaluate(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a line a case and class.")
     ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes, in a file as new takes it.")
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Measure as publications on BCP do, in voxels.")] = False,
 ) -> None:
     """Measure masks against the truth: overlap, and distances in mm.
@@ -364,14 +314,17 @@ def evaluate(
     Example: [bold]napari-bcp evaluate masks truth --csv table.csv[/]
     """
     from napari_bcp import api
-    from napari_bcp.events import CaseUnusable
+    from napari_bcp.events import CaseUnusable, Note
+    from napari_bcp.scans.pairing import some_of
 
     with open_display() as display:
-        report = api.evaluate(predictions, truth, paper=paper, progress=reporter("measure", display))
+        report = api.evaluate(predictions, truth, paper=paper, classes=classes, progress=reporter("measure", display))
         for case, reason in report.refused.items():
             display.show(CaseUnusable(case=case, reason=reason))
         for case in report.missing:
             display.show(CaseUnusable(case=case, reason="there is no prediction of this name"))
+        if report.extra:
+            display.show(Note(text=f"Not measured, because no true mask has their name: {some_of(report.extra)}."))
     print_table(report.summary_rows())
     failures = []
     for file, write in ((json_file, report.to_json), (csv_file, report.to_csv)):
@@ -387,44 +340,11 @@ def evaluate(
 
 
 @app.command()
-def export(
-    pool: PoolArgument,
-    dest: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
-    layout: Annotated[Literal["plain", "nnunet"], typer.Option(help="How to lay the files out.")] = "plain",
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export that lies there.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a pool's masks and pseudo-labels to a folder for other programs.
-
-    Example: [bold]napari-bcp export POOL Dataset001_Liver --layout nnunet[/]
-    """
-    from napari_bcp import api
-
-    with open_display(as_json) as display:
-        counts = api.export(pool, dest, layout, progress=reporter("write", display), replace=replace)
-        display.say(f"{dest} has {_counted(counts, 'files')}")
-
-
-@app.command()
-def relocate(
-    pool: PoolArgument,
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="Folder where the scans were.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder where they are now.")],
-) -> None:
-    """Tell a pool that its scans have moved.
-
-    Example: [bold]napari-bcp relocate POOL /old/scans /new/scans[/]
-    """
-    from napari_bcp import api
-
-    moved = api.relocate(pool, old, new, note=lambda text: typer.echo(text, err=True))
-    typer.echo(f"{moved} cases point to {new} now.")
-
-
-@app.command()
 def ablate(
     pool: PoolArgument,
-    vary: Annotated[str, typer.Option(metavar="WHAT", help="What to change; --help-variations lists it.")],
+    vary: Annotated[
+        str, typer.Option(metavar="WHAT", help="What to change; --help-variations lists it. Or SETTING=V1,V2.")
+    ],
     truth: Annotated[Path, typer.Option(metavar="DIR", help="True masks of cases that have none in the pool.")],
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant; may be repeated. Else all.")
@@ -530,6 +450,8 @@ def demo(
     from napari_bcp.cli.demo import run_demo
     from napari_bcp.cli.window import open_window, why_no_window
 
+    if minutes is not None and not minutes > 0:
+        raise SettingError("The time must be greater than zero; give --minutes 1, for example.")
     if window or (window is None and not why_no_window()):
         if device != "auto":
             raise SettingError("The window has the device among napari's preferences; leave --device out.")
@@ -552,20 +474,10 @@ def _left(minutes: float | None, steps: int | None, spent: float, outcome: Outco
     return "--steps", str(max(1, steps - done))
 
 
-def _cases(number: int) -> str:
-    return "1 case" if number == 1 else f"{number} cases"
-
-
-def _counted(counts: Mapping[Any, int], things: str = "cases") -> str:
-    """Return "24 cases (4 accepted, 20 unlabelled)" for counts by kind."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    return f"{sum(counts.values())} {things}" + (f" ({kinds})" if kinds else "")
-
-
 def _made(outcome: Outcome) -> str:
-    """Return how many cases were segmented and left out."""
+    """Return how many cases were segmented and left out; an empty text if there was nothing to do."""
     left_out = f", {len(outcome.skipped)} left out" if outcome.skipped else ""
-    return f"{len(outcome.made)} cases segmented{left_out}"
+    return f"{count(len(outcome.made))} segmented{left_out}" if outcome.made or outcome.skipped else ""
 
 
 def _leave_stopped(display: Display, again: str) -> NoReturn:

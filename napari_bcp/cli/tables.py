@@ -35,17 +35,11 @@ def setting_rows() -> list[dict[str, str]]:
 
     rows = []
     for setting in settings_table():
-        low, high = setting["range"] or (None, None)
-        if setting["choices"]:
-            values = ", ".join(map(str, setting["choices"]))
-        else:
-            values = " to ".join(f"{limit:.10g}" for limit in (low, high) if limit is not None)
-            values = f"from {values}" if high is None and low is not None else values
         rows.append(
             {
                 "setting": setting["name"],
                 "default": _default(setting["default"]),
-                "values": values,
+                "values": ", ".join(map(str, setting["choices"] or ())) or _span(setting),
                 "unit": setting["unit"],
                 "meaning": setting["help"],
             }
@@ -103,6 +97,16 @@ def _lowest(case: Mapping[str, Any]) -> float:
 
     found = lowest(case["quality"] or {})
     return 2.0 if found is None else found
+
+
+def _span(setting: Mapping[str, Any]) -> str:
+    """Return which numbers a setting takes: 0 to 1; from 0, below 1; above 0. Empty where it takes other things."""
+    (low, high), (above, below) = setting["range"] or (None, None), setting["open"]
+    if None not in (low, high) and not (above or below):
+        return f"{low:.10g} to {high:.10g}"
+    parts = [] if low is None else [f"{'above' if above else 'from'} {low:.10g}"]
+    parts += [] if high is None else [f"{'below' if below else 'up to'} {high:.10g}"]
+    return ", ".join(parts)
 
 
 def _default(value: object) -> str:

@@ -9,12 +9,13 @@ from importlib.util import find_spec
 
 from napari_bcp.errors import SettingError
 
-_BINDINGS = ("PySide6", "PyQt6")
+BINDINGS = ("PySide6", "PyQt6")
+"""The window systems that the package is made for, the usual one first."""
 
 
 def why_no_window() -> str:
     """Return why no window can be opened here, as a half sentence; empty if one can."""
-    if find_spec("napari") is None or not any(find_spec(name) for name in _BINDINGS):
+    if find_spec("napari") is None or not any(find_spec(name) for name in BINDINGS):
         return "napari with a window system is not installed; install it with: pip install 'napari-bcp[pyside6]'"
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no screen: neither DISPLAY nor WAYLAND_DISPLAY is set"

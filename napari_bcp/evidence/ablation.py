@@ -15,6 +15,8 @@ import statistics
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -40,15 +42,15 @@ from napari_bcp.errors import (
 )
 from napari_bcp.events import CaseUnusable, Finished, Note, Progress
 from napari_bcp.evidence.pictures import draw_ablation
-from napari_bcp.evidence.variations import Variant, variants_of
+from napari_bcp.evidence.variations import Variant, subject_of, variants_of
 from napari_bcp.files import write_text
 from napari_bcp.metrics import Report, measure_case
 from napari_bcp.pool.fingerprint import fingerprint
+from napari_bcp.pool.paths import inside
 from napari_bcp.scans import is_nifti, read_grid, read_mask, read_scan, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from napari_bcp.config import TrainConfig
     from napari_bcp.engine.cache import CaseFiles
@@ -61,6 +63,8 @@ MEASURES: Final = ("dice", "sensitivity", "specificity", "hd95")
 _FORMAT: Final = 4
 _FACTS: Final = "facts.json"
 _TRAINED: Final = "trained.json"
+_PACKAGE: Final = Path(__file__).parents[1]
+_TRAINS: Final = ("method", "networks", "engine")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def ablate(
     """Train and judge each variant of `vary` with each of `seeds` seeds, and write table and picture.
 
     truth : folder with masks named as cases; cases whose mask in the pool is trained on are not judged
+    vary : a name of `VARIATIONS`, or a setting with its values, such as lr=0.001,0.004
     minutes, steps : of each training, 2 minutes if nothing is said
     The last event says how it ended; `table` returns the lines. Raises SettingError, PoolError, MaskError, and what
     training raises.
@@ -120,6 +125,8 @@ def ablate(
     if seeds < 1:
         raise SettingError("One seed is the least.")
     stop, place = stop or _never, pick_device(device)
+    for part in ("cache", "ablations"):
+        inside(pool.root, part)
     source = _AsItWas(PoolSource(pool))
     judged = _judged(pool, source, truth)
     contents = _contents(pool, {case.name for case in [*source.labelled(), *source.unlabelled()]} | set(judged))
@@ -131,7 +138,9 @@ def ablate(
             [case.name, os.path.relpath(case.mask or "", pool.root), *contents[case.name]] for case in source.labelled()
         ],
         "unlabelled": [[case.name, *contents[case.name]] for case in source.unlabelled()],
+        "classes": [spec.value for spec in pool.classes],
         "device": place.type,
+        "program": _program(_PACKAGE),
         **budget,
     }
     trainings = _trainings(pool, facts, vary, only, preset, seeds, settings or {})
@@ -144,7 +153,7 @@ def ablate(
         if one not in todo:
             continue
         left = (time.monotonic() - started) / did * (len(todo) - did) if did else None
-        yield Progress(task=f"{vary}", done=done, total=len(trainings), case=one.variant.name, eta_s=left)
+        yield Progress(task=vary, done=done, total=len(trainings), case=one.variant.name, eta_s=left)
         finished = yield from _train_one(one, pool, source, budget, place, stop)
         if not finished or stop() or not (yield from _judge(one, pool, judged, refused, truths, device, stop)):
             yield Finished(reason="stopped", elapsed_s=time.monotonic() - started)
@@ -152,15 +161,18 @@ def ablate(
         did += 1
         _write(pool, vary, trainings, truths)
     paths = _write(pool, vary, trainings, truths)
-    yield Progress(task=f"{vary}", done=len(trainings), total=len(trainings))
+    yield Progress(task=vary, done=len(trainings), total=len(trainings))
     yield Note(text=f"Table and picture: {', '.join(str(path) for path in paths)}")
     yield Finished(reason="done", elapsed_s=time.monotonic() - started)
 
 
 def table(pool: Pool, vary: str) -> list[dict[str, str]]:
-    """Return the table of a subject that was written last, a dict of texts a line; empty before there is one."""
+    """Return the table of a subject that was written last, a dict of texts a line; empty before there is one.
+
+    vary : as in `ablate`
+    """
     try:
-        text = (pool.root / "ablations" / f"{vary}.csv").read_text(encoding="utf-8")
+        text = (pool.root / "ablations" / f"{subject_of(vary)}.csv").read_text(encoding="utf-8")
     except OSError:
         return []
     return list(csv.DictReader(io.StringIO(text)))
@@ -225,6 +237,17 @@ def _refused(
     if len(refused) == len(judged):
         raise MaskError(f"None of the true masks can be used: {next(iter(refused.values()))}")
     return refused
+
+
+@cache
+def _program(package: Path) -> str:
+    """Return a word that changes with the code that trains and segments, and with its place in the package."""
+    digest = hashlib.sha256()
+    for part in _TRAINS:
+        for path in sorted((package / part).rglob("*.py")):
+            for said in (path.relative_to(package).as_posix().encode(), path.read_bytes()):
+                digest.update(len(said).to_bytes(8, "big") + said)
+    return digest.hexdigest()[:16]
 
 
 def _trainings(
@@ -416,9 +439,9 @@ def _digest(path: Path) -> str:
 
 def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mapping[str, Any]) -> tuple[Path, Path, Path]:
     """Write the table, as CSV and Markdown, and the picture of what is done."""
-    lines = _lines(trainings, truths)
-    folder = pool.root / "ablations"
-    paths = folder / f"{vary}.csv", folder / f"{vary}.md", folder / f"{vary}.png"
+    lines = _lines(trainings, truths, {spec.value: spec.name for spec in pool.classes})
+    folder, subject = pool.root / "ablations", subject_of(vary)
+    paths = folder / f"{subject}.csv", folder / f"{subject}.md", folder / f"{subject}.png"
     rows = [_texts(line) for line in lines]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]) if rows else ["variant"], lineterminator="\n")
@@ -428,30 +451,32 @@ def _write(pool: Pool, vary: str, trainings: Sequence[_Training], truths: Mappin
     heads = list(rows[0]) if rows else []
     marked = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row.values()) for row in rows)]
     write_text(paths[1], "".join(f"| {line} |\n" for line in marked))
-    draw_ablation(paths[2], vary, {line.variant: line.dice for line in lines})
+    draw_ablation(paths[2], subject, {line.variant: line.dice for line in lines})
     return paths
 
 
-def _lines(trainings: Sequence[_Training], truths: Mapping[str, Any]) -> list[Line]:
+def _lines(trainings: Sequence[_Training], truths: Mapping[str, Any], classes: Mapping[int, str]) -> list[Line]:
     found: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {}
     for one in trainings:
         known = _known(one, truths)
         if known is not None:  # else it is not done yet
             found.setdefault(one.variant.name, []).append((one.folder.name, *known))
-    return [_line(name, several) for name, several in found.items()]
+    return [_line(name, several, classes) for name, several in found.items()]
 
 
-def _line(variant: str, several: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> Line:
+def _line(
+    variant: str, several: Sequence[tuple[str, dict[str, Any], dict[str, Any]]], classes: Mapping[int, str]
+) -> Line:
+    """Return the line of a variant; `classes` have the names that the pool has now, which may be others since."""
     reports = [report for _, report, _ in several]
     by_seed = {measure: [_mean_of(report, measure) for report in reports] for measure in MEASURES}
-    names = reports[0]["classes"]
     return Line(
         variant=variant,
         dice=tuple(value for value in by_seed["dice"] if value is not None),
         means={measure: _mean(values) for measure, values in by_seed.items()},
         sds={measure: _sd(values) for measure, values in by_seed.items()},
         classes={
-            name: _mean([_mean_of(report, "dice", int(value)) for report in reports]) for value, name in names.items()
+            name: _mean([_mean_of(report, "dice", value) for report in reports]) for value, name in classes.items()
         },
         missed=sum(int(line["misses"]) for report in reports for line in report["summary"] if _of_a_class(line)),
         steps=statistics.fmean(facts["step"] for *_, facts in several),

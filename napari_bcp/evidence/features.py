@@ -24,6 +24,7 @@ from napari_bcp.events import CaseUnusable, Finished, Note, Progress
 from napari_bcp.evidence.pictures import draw_features
 from napari_bcp.files import write_text
 from napari_bcp.metrics.features import FeatureShift, channel_mean, class_features, draw_equally, feature_shift
+from napari_bcp.pool.paths import inside
 from napari_bcp.pool.runs import BEST, NEWEST, last_trained
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def compare_features(
         raise PoolError(f"The pool {pool.root} needs scans with masks and scans without; it has not both.")
     for path in _checkpoints(pool, runs):
         model = Model.load(path, device)
-        cache = Cache(pool.root / "cache", model.plan, model.plan.classes)
+        # A class that was added since counts as background here: the network knows nothing of it.
+        cache = Cache(inside(pool.root, "cache"), model.plan, [spec.value for spec in pool.classes])
         samples: tuple[list[dict[int, NDArray[Any]]], list[dict[int, NDArray[Any]]]] = ([], [])
         everything = [(0, case) for case in sides[0]] + [(1, case) for case in sides[1]]
         total, started = len(everything), time.monotonic()
@@ -119,6 +121,11 @@ def _checkpoints(pool: Pool, runs: Sequence[str]) -> list[Path]:
             raise CheckpointError(f"The pool {pool.root} has no run; train first with 'napari-bcp train'.")
         runs = [last.id]
     folders = [pool.root / "runs" / run if (pool.root / "runs" / run).is_dir() else Path(run) for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if not folder.exists():
+            trained = [one.id for one in pool.runs() if (one.path / NEWEST).exists()]
+            have = f"its runs are {', '.join(trained)}" if trained else "none was trained in it"
+            raise CheckpointError(f"There is no run '{run}' in the pool {pool.root}, nor a file of that name; {have}.")
     return [one if one.is_file() else (one / BEST if (one / BEST).exists() else one / NEWEST) for one in folders]
 
 
@@ -200,7 +207,7 @@ def _write(pool: Pool, found: Sequence[NetworkFeatures]) -> tuple[Path, Path]:
         for one in network.classes:
             facts = (network.run, network.step, network.unlabelled, one.name, len(one.labelled))
             writer.writerow([*facts, *_numbers(one.shift), *_numbers(one.floor)])
-    folder = pool.root / "features"
+    folder = inside(pool.root, "features")
     name = _file_name([network.run for network in found])
     table, picture = folder / f"{name}.csv", folder / f"{name}.png"
     write_text(table, out.getvalue())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from napari_bcp.config import LOSSES
+from napari_bcp.config import LOSSES, TrainConfig, parse_assignments
 from napari_bcp.errors import SettingError, unknown_name
 
 if TYPE_CHECKING:
@@ -67,11 +68,31 @@ VARIATIONS: Final[dict[str, tuple[Variant, ...]]] = {
 
 
 def variants_of(vary: str, only: Sequence[str] = ()) -> tuple[Variant, ...]:
-    """Return the variants of a subject, or those of them that are named. Raises SettingError for what there is not."""
-    if vary not in VARIATIONS:
+    """Return the variants of a subject, or those of them that are named. Raises SettingError for what there is not.
+
+    vary : a name of `VARIATIONS`, or a setting with its values: `lr=0.001,0.004`, `patch=[64,64,32],[96,96,32]`
+    """
+    if vary not in VARIATIONS and vary in TrainConfig.model_fields:
+        raise SettingError(f"Which values of '{vary}' are to be compared? Write {vary}=V1,V2.")
+    if vary not in VARIATIONS and "=" not in vary:
         raise unknown_name("variation", vary, VARIATIONS)
-    found = {one.name: one for one in VARIATIONS[vary]}
+    variants = _of_a_setting(vary) if "=" in vary else VARIATIONS[vary]
+    found = {one.name: one for one in variants}
     for name in only:
         if name not in found:
             raise SettingError(f"'{vary}' has no variant '{name}'; choose from {', '.join(found)}.")
-    return tuple(found[name] for name in dict.fromkeys(only)) if only else VARIATIONS[vary]
+    return tuple(found[name] for name in dict.fromkeys(only)) if only else variants
+
+
+def subject_of(vary: str) -> str:
+    """Return what varies: the name of the variation, or of the setting. Tables and pictures are named after it."""
+    return vary.partition("=")[0].strip()
+
+
+def _of_a_setting(vary: str) -> tuple[Variant, ...]:
+    """Return a variant for each value in SETTING=V1,V2; commas in brackets belong to a value."""
+    setting, values = subject_of(vary), vary.partition("=")[2]
+    if setting not in TrainConfig.model_fields:
+        raise unknown_name("setting", setting, TrainConfig.model_fields)
+    texts = dict.fromkeys(text.strip() for text in re.split(r",(?![^\[]*\])", values))
+    return tuple(Variant(text, parse_assignments([f"{setting}={text}"])) for text in texts)

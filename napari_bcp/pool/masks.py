@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_bcp.pool.records import Case
     from napari_bcp.scans import ClassSpec, Grid
 
 
@@ -87,10 +88,18 @@ def checked_array(mask: NDArray[Any], name: str, grid: Grid, classes: Sequence[C
         known = ", ".join(f"{spec.value} {spec.name}" for spec in classes)
         raise MaskError(
             f"The mask for case '{name}' has voxels of class {', '.join(map(str, unknown))}, but the classes are "
-            f"{known}; renumber them.",
+            f"{known}; renumber them, or add the class (Pool › Classes…, or 'napari-bcp classes').",
             case=name,
         )
     return voxels
+
+
+def about_added_classes(names: Sequence[str], cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return what adding classes means for the masks that there are, if it means anything."""
+    if not names or not any(case.has_mask for case in cases):
+        return ()
+    no = " and no ".join(names)
+    return (f"The masks that there are have no {no}: reopen the cases that show it, or it is learnt as background.",)
 
 
 def values_in(voxels: NDArray[np.uint8]) -> list[int]:

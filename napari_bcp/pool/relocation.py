@@ -1,17 +1,35 @@
-"""Which scans of a pool are found in another folder."""
+"""Scans of a pool that are found in another folder from now on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from napari_bcp.errors import PoolError
-from napari_bcp.pool.paths import settled
+from napari_bcp.pool.paths import settled, stored_scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from napari_bcp.pool.records import Case
+    from napari_bcp.pool.table import Table
+
+
+def move_scans(root: Path, table: Table, before: Path, after: Path, only_away: bool) -> tuple[int, tuple[str, ...]]:
+    """Record that scans below `before` lie below `after`, as `Pool.relocate` does; return how many, and its notes."""
+    moved, left = moved_scans(table.cases(None), before, after, only_away)
+    with table.transaction():
+        for name in moved:  # by way of a name that no scan has, because folders may swap
+            table.move_scan(name, f"\x01{name}")
+        for name, path in moved.items():
+            table.move_scan(name, stored_scan(root, path))
+        table.log("scans relocated", old=str(before), new=str(after), cases=len(moved))
+    if not left:
+        return len(moved), ()
+    return len(moved), (
+        f"{len(left)} of the {len(moved) + len(left)} scans of {before} are not in {after} and stay where they were; "
+        f"the first is {left[0].path} of case '{left[0].name}'.",
+    )
 
 
 def moved_scans(

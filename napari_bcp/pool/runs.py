@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_bcp.config import TrainConfig, make_config
-from napari_bcp.errors import SettingError, TrainingError
+from napari_bcp.errors import ScanError, SettingError, TrainingError
 from napari_bcp.events import Note
+from napari_bcp.pool.paths import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_bcp.events import MapMade
@@ -61,15 +63,21 @@ def choose_run(
 
     preset : None for that of the last run, "quick" where there is none;  settings : laid over the run's own
     check_plan : raises ValueError for a plan that cannot be used
-    Raises TrainingError when the pool has no accepted mask, SettingError for settings that cannot be.
+    A note names each case whose scan is another file than when its mask was made.
+    Raises TrainingError when the pool has no accepted mask, SettingError for settings that cannot be, PoolError where a
+    link would let the training write outside the pool.
     """
-    if not pool.classes or not any(case.has_mask for case in pool.cases(("accepted", "draft"))):
+    masked = [case.name for case in pool.cases(("accepted", "draft")) if case.has_mask]
+    if not pool.classes or not masked:
         raise TrainingError(
             f"The pool {pool.root} has no accepted mask; accept one in the window, or with 'napari-bcp accept'."
         )
-    last, notes = last_trained(pool), []
+    last = last_trained(pool)
+    for place in (("cache",), ("maps",), *([] if last is None else [("runs", last.id)])):
+        inside(pool.root, *place)
+    notes = _about_changed_scans(pool, masked)
     if last is not None and not fresh:
-        why_new = _why_new(pool, last, preset)
+        why_new = _why_new(pool, last, preset, check_plan)
         if not why_new:
             own = {key: value for key, value in last.config.items() if key in TrainConfig.model_fields}
             config = make_config(last.preset, {**own, **settings})
@@ -79,14 +87,11 @@ def choose_run(
                     raise SettingError(
                         f"Setting '{key}' cannot change while run {last.id} goes on; begin a new run (--fresh)."
                     )
-            try:
-                check_plan(last.plan)
-                return ChosenRun(last, config, resume=True)
-            except ValueError:
-                why_new = f"The plan of run {last.id} cannot be read; a new run begins."
+            return ChosenRun(last, config, resume=True, notes=tuple(notes))
         notes.append(Note(text=why_new))
-    config = make_config(preset or "quick", settings)
-    record = pool.new_run(preset or "quick", config.model_dump(mode="json"), {})
+    preset = preset or (last.preset if last is not None else "quick")
+    config = make_config(preset, settings)
+    record = pool.new_run(preset, config.model_dump(mode="json"), {})
     return ChosenRun(record, config, resume=False, notes=tuple(notes))
 
 
@@ -116,10 +121,28 @@ def record_made(pool: Pool, made: MapMade) -> None:
     )
 
 
-def _why_new(pool: Pool, last: RunRecord, preset: str | None) -> str:
+def _why_new(pool: Pool, last: RunRecord, preset: str | None, check_plan: Callable[[Mapping[str, Any]], object]) -> str:
     """Return why the last run cannot go on, or an empty text."""
     if preset is not None and preset != last.preset:
         return f"Run {last.id} used preset {last.preset}; a new run begins with {preset}."
-    if sorted(last.plan.get("classes", ())) != sorted(one.value for one in pool.classes):
+    try:
+        check_plan(last.plan)
+        classes = sorted(last.plan["classes"])
+    except (ValueError, TypeError, KeyError):  # the table is a file that anybody may have written to
+        return f"The plan of run {last.id} cannot be read; a new run begins."
+    if classes != sorted(one.value for one in pool.classes):
         return f"The classes have changed since run {last.id}; a new run begins."
     return ""
+
+
+def _about_changed_scans(pool: Pool, names: Sequence[str]) -> list[Note]:
+    """Return a note for each of these cases whose scan has another content than when it came into the pool."""
+    changed = []
+    for name in names:
+        with suppress(ScanError):  # away: training says so
+            if pool.check_changed(name):
+                changed.append(name)
+    return [
+        Note(text=f"The scan of case '{name}' is another file than when its mask was made: look whether the mask fits.")
+        for name in changed
+    ]

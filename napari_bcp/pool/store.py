@@ -26,14 +26,14 @@ from napari_bcp.pool.export import export
 from napari_bcp.pool.fingerprint import fingerprint
 from napari_bcp.pool.intake import choose_classes, find_pairs, fingerprint_or_none, look, record
 from napari_bcp.pool.lock import WriterLock
-from napari_bcp.pool.masks import MaskFolder, checked_array, values_in
+from napari_bcp.pool.masks import MaskFolder, about_added_classes, checked_array, values_in
 from napari_bcp.pool.migrations import MIGRATIONS
-from napari_bcp.pool.paths import STAGING, TABLE, inside, printable, relative_inside, stored_scan
+from napari_bcp.pool.paths import STAGING, TABLE, inside, printable, relative_inside
 from napari_bcp.pool.records import RUN_STATUSES
-from napari_bcp.pool.relocation import moved_scans
+from napari_bcp.pool.relocation import move_scans
 from napari_bcp.pool.status import next_status
 from napari_bcp.pool.table import Table, grid_columns, to_json
-from napari_bcp.scans import default_classes, read_grid, read_mask
+from napari_bcp.scans import check_classes, default_classes, read_grid, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -86,8 +86,8 @@ class Pool:
         the values in the masks; a pool that has none yet gets them from the first mask that is accepted.
         The pool is made aside and put in place at the end: a killed creation leaves none and can be repeated.
 
-        Returns the pool, open for writing. Raises PoolError if there is a pool already or no scan, ScanError if a
-        folder cannot be read, SettingError if the classes cannot be used.
+        Returns it open for writing. Raises PoolError if there is a pool already or no scan, ScanError if a folder
+        cannot be read, SettingError if the classes cannot be used.
         """
         pairing = find_pairs(Path(images), None if labels is None else Path(labels))
         specs = choose_classes(Path(classes) if isinstance(classes, str) else classes, pairing)
@@ -186,6 +186,20 @@ class Pool:
     def classes(self) -> tuple[ClassSpec, ...]:
         """The classes of masks and maps, by value; empty until the first mask if none were given."""
         return self._table.classes()
+
+    def change_classes(self, specs: Sequence[ClassSpec]) -> None:
+        """Give classes, by their value, other names and colours, and add those whose value is not there yet.
+
+        None is ever removed: masks may hold it. Raises SettingError for a name that another class has.
+        """
+        self._must_write()
+        known = {spec.value: spec for spec in self.classes}
+        check_classes((known | {spec.value: spec for spec in specs}).values())
+        with self._table.transaction():
+            self._table.put_classes(specs)
+            self._table.log("classes changed", classes={spec.value: spec.name for spec in specs})
+        added = [spec.name for spec in specs if spec.value not in known]
+        self.notes = about_added_classes(added, self.cases())
 
     def cases(self, status: str | Collection[str] | None = None) -> list[Case]:
         """Return all cases, or those of one status or several, by name. Raises SettingError for an unknown status."""
@@ -294,26 +308,13 @@ class Pool:
     def relocate(self, old: str | Path, new: str | Path, *, only_away: bool = False) -> int:
         """Make the cases whose scans lay below the folder `old` point below `new`; return how many.
 
-        Only those whose file is there move, and with `only_away` those whose file is not where it was; `notes` says
-        how many do not, and names the first. Raises PoolError, changing nothing, if no scan lay below `old`, none of
-        them is below `new`, or one of them is a case already.
+        Only those whose file is there move, and with `only_away` those whose file is not where it was; `notes` names
+        the first of the others. Raises PoolError, changing nothing, if none lay below `old` or is below `new`, or one
+        is another case's already.
         """
         self._must_write()
-        before, after = Path(old).resolve(), Path(new).resolve()
-        moved, left = moved_scans(self.cases(), before, after, only_away)
-        self.notes = ()
-        if left:
-            self.notes = (
-                f"{len(left)} of the {len(moved) + len(left)} scans of {before} are not in {after} and stay where they "
-                f"were; the first is {left[0].path} of case '{left[0].name}'.",
-            )
-        with self._table.transaction():
-            for name in moved:  # by way of a name that no scan has, because folders may swap
-                self._table.move_scan(name, f"\x01{name}")
-            for name, path in moved.items():
-                self._table.move_scan(name, stored_scan(self.root, path))
-            self._table.log("scans relocated", old=str(before), new=str(after), cases=len(moved))
-        return len(moved)
+        moved, self.notes = move_scans(self.root, self._table, Path(old).resolve(), Path(new).resolve(), only_away)
+        return moved
 
     # -- masks ------------------------------------------------------------------------------------------------
 
@@ -391,7 +392,7 @@ class Pool:
             with self._table.transaction():
                 if not classes:
                     self._table.add_classes(default_classes(values_in(voxels)))
-                self._table.accept(name, version, by, facts)
+                self._table.accept(name, version, by, facts, fingerprint_or_none(case.path))
         except PoolError:
             self._masks.remove(name, version)
             raise

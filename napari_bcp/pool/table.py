@@ -69,6 +69,15 @@ class Table:
                 (spec.value, spec.name, spec.colour),
             )
 
+    def put_classes(self, specs: Sequence[ClassSpec]) -> None:
+        """Add classes, and give those whose values are there already these names and colours."""
+        for spec in specs:
+            self._database.change(
+                "INSERT INTO classes (value, name, colour) VALUES (?, ?, ?) "
+                "ON CONFLICT (value) DO UPDATE SET name = excluded.name, colour = excluded.colour",
+                (spec.value, spec.name, spec.colour),
+            )
+
     # -- cases ------------------------------------------------------------------------------------------------
 
     def cases(self, status: str | Collection[str] | None) -> list[Case]:
@@ -151,12 +160,20 @@ class Table:
         """Return the number of the newest mask that was ever accepted, 0 if none was."""
         return int(self._database.rows("SELECT ifnull(max(version), 0) FROM masks WHERE case_name = ?", (name,))[0][0])
 
-    def accept(self, name: str, version: int, by: str, facts: Mapping[str, Any]) -> None:
-        """Record a mask that has been written, and put it in force."""
+    def accept(
+        self, name: str, version: int, by: str, facts: Mapping[str, Any], seen: Fingerprint | None = None
+    ) -> None:
+        """Record a mask that has been written, and put it in force; `seen` is what it was made for: the scan's file."""
         with self.transaction():
             self._insert("masks", case_name=name, version=version, accepted_by=by, time=now())
             details = dict(facts) | {"version": version, "by": by}
-            self.move(name, "accept" if by == "person" else "accept by rule", details, mask_version=version)
+            self.move(
+                name,
+                "accept" if by == "person" else "accept by rule",
+                details,
+                mask_version=version,
+                **_seen_columns(seen),
+            )
 
     def put_map(self, name: str, run: str, step: int, **columns: Any) -> None:
         """Record the newest map of a case."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +14,12 @@ from napari_bcp.files import write_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Okabe and Ito, "Color Universal Design" (2008), without black: told apart with every common colour blindness.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+# Okabe and Ito, "Color Universal Design" (2008), without black, and seven more that are as far from them and from each
+# other with every common colour blindness.
+COLOURS = (
+    *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
+    *("#ccffcc", "#a030ff", "#30ff80", "#e00050", "#9090ff", "#ffb4d6", "#84c57d"),
+)
 
 _LARGEST_FILE = 16 << 20
 
@@ -53,6 +56,18 @@ def default_classes(values: Iterable[int]) -> tuple[ClassSpec, ...]:
     )
 
 
+def check_classes(specs: Iterable[ClassSpec]) -> None:
+    """Raise SettingError if a value or a name (in small or large letters) stands twice, or one is the background's."""
+    seen: set[object] = {0, "background"}
+    for spec in specs:
+        for part in (spec.value, spec.name.lower()):
+            if part in seen:
+                raise SettingError(
+                    f"Class {spec.value} '{spec.name}' has a value or name that is taken; give every class its own."
+                )
+            seen.add(part)
+
+
 def read_classes(path: str | Path) -> tuple[ClassSpec, ...]:
     """Read the classes from a file, in order of their values.
 
@@ -74,10 +89,7 @@ def read_classes(path: str | Path) -> tuple[ClassSpec, ...]:
     try:
         found = _from_json(text) if text.lstrip().startswith(("{", "[")) else _from_lines(text)
         classes = tuple(sorted(found, key=lambda spec: spec.value))
-        values, names = Counter(spec.value for spec in classes), Counter(spec.name for spec in classes)
-        for spec in classes:
-            if values[spec.value] > 1 or names[spec.name] > 1:
-                raise SettingError(f"class {spec.value}, {spec.name}, shares its value or name with another.")
+        check_classes(classes)
         if not classes:
             raise SettingError("there is no class in it.")
     except SettingError as error:
@@ -89,6 +101,18 @@ def write_classes(path: str | Path, classes: Iterable[ClassSpec]) -> None:
     """Write classes as JSON that `read_classes` reads."""
     table = {str(spec.value): {"name": spec.name, "colour": spec.colour} for spec in classes}
     write_text(path, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+
+
+def parse_class(text: str) -> tuple[int, str, str]:
+    """Return value, name and colour of a class written as `4=tumour:#cc79a7`, or `4=tumour` with an empty colour.
+
+    Raises SettingError for text of another form.
+    """
+    value, equals, name = text.partition("=")
+    if not (equals and value.strip().isdecimal()):
+        raise SettingError(f"{text[:60]!r} names no class; write VALUE=NAME, such as 4=tumour.")
+    rest, _, colour = name.rpartition(":#")
+    return _value(value.strip()), (rest if rest else name).strip(), f"#{colour}" if rest else ""
 
 
 def _from_json(text: str) -> list[ClassSpec]:

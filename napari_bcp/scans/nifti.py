@@ -145,7 +145,7 @@ def read_mask(
         known = ", ".join(map(str, sorted(classes or ()))) or "not named"
         raise MaskError(
             f"{path} has voxels of class {', '.join(map(str, unknown))}, but the classes are {known}: "
-            "correct the mask, or make a pool that has the class.",
+            "correct the mask, or add the class to the pool (Pool › Classes…, or 'napari-bcp classes').",
             path=path,
         )
     if not found:

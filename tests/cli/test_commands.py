@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from napari_bcp.cli.main import app
+from napari_bcp.cli.tables import setting_rows
 from napari_bcp.config import PRESETS, TrainConfig, parse_assignments
 from napari_bcp.events import CaseUnusable, Event, Finished, MapMade, Note, Planned, Progress, Saved, Step, Validated
 from napari_bcp.metrics.report import Report, measure_case
@@ -67,10 +68,11 @@ def test_the_help_of_a_command_begins_with_a_line_and_an_example(command, name):
 def test_the_help_lists_the_commands_in_the_order_of_the_work(command):
     """And only the documented ones."""
     text = command("--help").out
-    assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^│ ([a-z][a-z-]+) ", text, re.MULTILINE) == COMMANDS
     assert set(COMMANDS) == {
-        *("new", "add", "open", "status", "train", "predict", "segment", "accept", "exclude", "include", "reset"),
-        *("evaluate", "export", "relocate", "ablate", "features", "doctor", "demo"),
+        *("new", "add", "open", "status", "train", "predict", "segment", "propose", "accept", "accept-above"),
+        *("reopen", "reject", "exclude", "include", "reset", "classes", "export", "relocate"),
+        *("evaluate", "ablate", "features", "doctor", "demo"),
     }
 
 
@@ -121,6 +123,43 @@ def test_the_help_says_that_the_last_run_goes_on_with_its_preset(command):
 
 def test_none_is_a_word_where_a_setting_has_it_and_an_empty_value_elsewhere():
     assert parse_assignments(["augment=none", "width=none"]) == {"augment": "none", "width": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".5,.5,1", [0.5, 0.5, 1]),
+        ("1, 2.5,-.5", [1, 2.5, -0.5]),
+        ("64,64,32", [64, 64, 32]),
+        ("[64,64,32]", [64, 64, 32]),
+        (".001", 0.001),
+        ("a,b", "a,b"),
+        ("1,b", "1,b"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text, value):
+    assert parse_assignments([f"spacing={text}"]) == {"spacing": value}
+
+
+def test_a_list_says_which_numbers_a_setting_takes():
+    rows = {row["setting"]: row["values"] for row in setting_rows()}
+    told = ("beta", "momentum", "lr", "alpha", "save_every", "stage1_steps", "patch", "mask")
+    assert [rows[name] for name in told] == [
+        "above 0, below 1",
+        "from 0, below 1",
+        "above 0, up to 10",
+        "0 to 1",
+        "above 0",
+        "from 0",
+        "",
+        "box, contact, random",
+    ]
+
+
+def test_an_unknown_name_is_told_with_those_that_there_are(command):
+    """A sentence goes on in small letters; one begins after a question."""
+    assert re.search(r"no preset 'xyz'; known: paper-acdc, .*, quick\.$", command("train", "p", "--preset", "xyz").err)
+    assert "no preset 'quik'; did you mean 'quick'? Known: paper" in command("train", "p", "--preset", "quik").err
 
 
 def test_training_takes_minutes_or_steps(command):
@@ -220,6 +259,23 @@ def test_left_out_scans_are_an_error_only_if_nothing_was_done(command, events, c
     assert options["replace"] is False
 
 
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ([A_MAP], "1 case segmented{}"),
+        ([A_MAP, A_MAP, UNUSABLE], "2 cases segmented, 1 left out{}"),
+        ([], None),
+    ],
+)
+def test_what_was_segmented_is_counted_in_words(command, events, text):
+    """Nothing at all means that all was there."""
+    ended = [*events, Finished(reason="done")]
+    predicted = command("predict", "p", predict=recorder(ended)[0]).out
+    segmented = command("segment", "p", "a.nii", "-o", "masks", segment=recorder(ended)[0]).out
+    assert predicted.startswith(f"{text.format('') if text else 'Every map is up to date'}. Next: ")
+    assert segmented == f"{text.format(' in masks') if text else 'Every mask is in masks already'}\n"
+
+
 def test_masks_are_made_anew_only_if_that_is_said(command):
     """Those that are there may have been mended by hand."""
     segment, calls = recorder([Finished(reason="done")])
@@ -308,19 +364,21 @@ def report_of(*cases):
     truth = np.zeros((4, 4, 4), np.uint8)
     truth[1:3, 1:3, 1:3] = 1
     rows = [row for case in cases for row in measure_case(case, truth, truth, (1.0, 1.0, 1.0))]
-    return Report(classes={1: "liver"}, rows=rows, missing=["c"], refused={"b": "b.nii lies on another grid."})
+    return Report("mm", {1: "liver"}, rows, ["c"], {"b": "b.nii lies on another grid."}, [f"e{i}" for i in range(7)])
 
 
 def test_evaluation_prints_means_and_names_what_it_could_not_measure(command, tmp_path):
     """Both files are written."""
     evaluate, calls = recorder(report_of("a"))
     files = ["--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv"]
-    done = command("evaluate", "masks", "truth", "--paper", *files, evaluate=evaluate)
+    done = command("evaluate", "masks", "truth", "--paper", "--classes", "names.json", *files, evaluate=evaluate)
     assert done.code == 0
     assert re.search(r"liver +Dice +1\.000", done.out)
     assert "b.nii lies on another grid." in done.err
     assert "c is left out: there is no prediction" in done.err
+    assert "Not measured, because no true mask has their name: e0, e1, e2, e3, e4 and 2 more.\n" in done.err
     assert calls[0][1]["paper"] is True
+    assert str(calls[0][1]["classes"]) == "names.json"
     assert json.loads((tmp_path / "r.json").read_text())["refused"] == {"b": "b.nii lies on another grid."}
     assert (tmp_path / "r.csv").read_text().startswith("case,class")
 
@@ -366,14 +424,12 @@ def test_an_export_is_replaced_only_if_that_is_said(command, words):
     ("arguments", "verb", "given", "answer", "text"),
     [
         (["accept", "pool", "a", "m.nii"], "accept", "pool a m.nii", 3, "a is accepted, version 3."),
+        (["accept", "pool", "a", "--pseudo-label"], "accept", "pool a None", 1, "a is accepted, version 1."),
+        (["accept-above", "pool", "0.9"], "accept_above", "pool 0.9", ["a"], "1 case accepted by the rule.\n"),
+        (["reopen", "pool", "a", "b"], "reopen", "pool ['a', 'b']", None, "2 cases reopened."),
+        (["reject", "pool", "a"], "reject", "pool ['a']", None, "1 case rejected."),
         (["relocate", "pool", "old", "new"], "relocate", "pool old new", 24, "24 cases point to new now."),
-        (
-            ["add", "pool", "--images", "more", "--labels", "masks"],
-            "add",
-            "pool more masks",
-            ["a", "b"],
-            "2 cases joined the pool pool.",
-        ),
+        (["relocate", "pool", "old", "new"], "relocate", "pool old new", 1, "1 case points to new now."),
         (["exclude", "pool", "a", "b", "a"], "exclude", "pool ['a', 'b', 'a']", None, "2 cases excluded."),
         (["include", "pool", "a"], "include", "pool ['a']", None, "1 case included."),
         (["reset", "pool", "a"], "reset", "pool ['a']", None, "1 case unlabelled."),
@@ -417,6 +473,13 @@ def test_a_comparison_is_made_as_it_was_asked_for(command, monkeypatch):
         "settings": {"lr": 0.1},
         "device": "cpu",
     }
+
+
+def test_what_can_vary_is_listed_without_a_pool(command):
+    done = command("ablate", "--help-variations")
+    assert done.code == 0
+    assert re.search(r"^beta +1/2, 2/3, 5/6", done.out, re.MULTILINE)
+    assert "--vary lr=0.001,0.004" in done.out
 
 
 def test_features_are_compared_of_the_runs_that_were_named(command, monkeypatch):

@@ -15,11 +15,18 @@ def test_the_demo_goes_from_made_up_scans_to_pictures_and_can_be_repeated(tmp_pa
         with open_display() as display:
             assert run_demo(tmp_path / "demo", training, "cpu", display, cases=5, size="tiny")
         out, err = capsys.readouterr()
-        assert "On the 1 cases that had no mask" in out
+        assert "On the 1 case that had no mask" in out
         assert "liver" in out
     assert "Run 0001 goes on after step 2" in err
     assert (tmp_path / "demo" / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "demo" / "table.csv").read_text().startswith("case,class")
+
+
+@pytest.mark.parametrize("window", ["--window", "--no-window"])
+def test_the_demo_wants_some_time(command, tmp_path, window):
+    done = command("demo", tmp_path / "demo", "--minutes", "0", window)
+    assert (done.code, done.err) == (2, "The time must be greater than zero; give --minutes 1, for example.\n")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_the_demo_leaves_other_folders_alone(command, tmp_path):

@@ -36,7 +36,7 @@ def quickly(small_training):
 def test_the_commands_lead_from_scans_to_a_table(command, pool, cohort, tmp_path, quickly):
     """Each takes up what the one before left."""
     assert "The run has 2 steps" in command("train", pool, "--steps", 2, *quickly).out
-    assert "1 cases segmented" in command("predict", pool, "--device", "cpu").out
+    assert "1 case segmented" in command("predict", pool, "--device", "cpu").out
     found = json.loads(command("status", pool, "--json").out)
     assert {one["name"]: one["status"] for one in found["cases"]} == {
         "phantom_000": "accepted",

@@ -4,7 +4,7 @@ import pytest
 
 import napari_bcp
 import napari_bcp.scans.phantom
-from napari_bcp.cli import window
+from napari_bcp.cli import doctor, window
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_without_a_screen_the_command_says_so(monkeypatch):
     assert "there is no screen" in window.why_no_window()
     with pytest.raises(napari_bcp.BcpError, match="The window cannot be opened"):
         window.open_window()
+
+
+def test_a_window_system_that_the_package_is_not_made_for_is_no_window_system(monkeypatch):
+    """The doctor does not name it either."""
+    monkeypatch.setattr(window, "find_spec", lambda name: None if name in ("PySide6", "PyQt6") else name)
+    assert "with a window system is not installed" in window.why_no_window()
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("PySide6", "PyQt6") else "5.15")
+    assert doctor._qt_binding() is None
 
 
 def test_without_napari_the_command_says_how_to_install_it(monkeypatch):

@@ -23,7 +23,7 @@ from napari_bcp.errors import MaskError, PoolError, SettingError
 from napari_bcp.evidence import ablation
 from napari_bcp.evidence.ablation import ablate, table
 from napari_bcp.evidence.variations import VARIATIONS, variants_of
-from napari_bcp.scans import read_grid, write_mask
+from napari_bcp.scans import ClassSpec, read_grid, write_mask
 
 from tiny import QUICK  # isort: skip
 
@@ -90,6 +90,67 @@ def test_the_table_says_what_the_reports_say(sweep, pool):
             by_class.setdefault(line["class"], []).append(line["dice"])
     means = [sum(values) / len(values) for values in by_class.values()]
     assert float(row["Dice"]) == pytest.approx(sum(means) / len(means), abs=1e-4)
+
+
+def test_a_class_that_was_renamed_has_its_new_name_in_every_line(sweep, pool):
+    old = [f"Dice of {spec.name}" for spec in pool.classes]
+    sweep(only=("1/2",))
+    [before] = table(pool, "beta")
+    pool.change_classes([ClassSpec(1, "hepar", "#000000")])
+    assert trainings(sweep()) == 1, "a name makes no other training"
+    first, second = table(pool, "beta")
+    assert set(first) == set(second) == set(before) - {old[0]} | {"Dice of hepar"}
+    assert first["Dice of hepar"] == before[old[0]]
+
+
+def test_a_class_that_was_added_makes_another_training(sweep, pool):
+    sweep(only=("2/3",))
+    pool.change_classes([ClassSpec(9, "tumour", "#000000")])
+    assert trainings(sweep(only=("2/3",))) == 1
+    [row] = table(pool, "beta")
+    assert "Dice of tumour" in row
+
+
+def test_changed_code_of_the_training_makes_another_training(sweep, tmp_path, monkeypatch):
+    def changed(place):
+        copy = tmp_path / place.replace("/", "-")
+        for part in ("method", "networks", "engine", "app"):
+            shutil.copytree(ablation._PACKAGE / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        if place:
+            with (copy / place).open("a") as file:
+                file.write("# changed\n")
+        return copy
+
+    assert trainings(sweep(only=("2/3",))) == 1
+    seen = {}
+    for place in ("README", "app/__init__.py", "method/losses/overlap.py", "networks/quick.py", "engine/step.py"):
+        copy = changed(place)
+        with monkeypatch.context() as patch:
+            patch.setattr(ablation, "_PACKAGE", copy)
+            seen[place] = trainings(sweep(only=("2/3",)))
+    assert list(seen.values()) == [0, 0, 1, 1, 1]
+
+
+def test_any_setting_is_varied_over_the_values_that_are_named(sweep, pool):
+    vary = "lr=0.001,.004"
+    events = sweep(vary, only=())
+    assert [event.settings["lr"] for event in events if event.kind == "planned"] == [0.001, 0.004]
+    assert [row["variant"] for row in table(pool, vary)] == ["0.001", ".004"]
+    assert {path.name for path in (pool.root / "ablations").glob("lr*")} == {"lr.csv", "lr.md", "lr.png"}
+    assert trainings(sweep(vary, only=(".004",))) == 0
+
+
+@pytest.mark.parametrize(
+    ("vary", "values"),
+    [
+        ("patch=[64,64,32], [96, 96,32]", [[64, 64, 32], [96, 96, 32]]),
+        ("loss=dml,dice,dml", ["dml", "dice"]),
+        ("dimensions=2,3", ["2", "3"]),
+        ("width=none,8", [None, 8]),
+    ],
+)
+def test_values_are_read_as_settings_are(vary, values):
+    assert [value for one in variants_of(vary) for value in one.settings.values()] == values
 
 
 def test_what_is_done_is_not_done_again_and_more_is_added(sweep, pool):
@@ -362,6 +423,9 @@ def test_a_mask_accepted_in_the_middle_of_a_sweep_changes_none_of_its_trainings(
     ("arguments", "error", "says"),
     [
         ({"vary": "bta"}, SettingError, "beta"),
+        ({"vary": "lrr=1,2"}, SettingError, "did you mean 'lr'"),
+        ({"vary": "lr"}, SettingError, "Write lr=V1,V2"),
+        ({"vary": "lr=0.1,-1", "only": ()}, SettingError, "'lr' cannot be -1"),
         ({"only": ("1/3",)}, SettingError, "1/2, 2/3, 5/6"),
         ({"seeds": 0}, SettingError, "One seed"),
         ({"minutes": 1}, SettingError, "not both"),

@@ -50,6 +50,16 @@ def test_the_last_run_is_compared_class_by_class_with_a_picture(trained):
     assert (trained.root / "features" / "0001.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_class_that_was_added_since_is_background_to_the_network(trained):
+    case, *_ = trained.cases("accepted")
+    mask = trained.mask(case.name)
+    trained.change_classes([ClassSpec(9, "tumour", "#cc79a7")])
+    mask[:3, :3, :3] = 9
+    trained.accept(case.name, mask)
+    assert list(compare_features(trained, device="cpu"))[-1].reason == "done"
+    assert "tumour" not in {row["class"] for row in rows(trained, "0001")}
+
+
 def test_several_runs_stand_side_by_side_and_the_same_draw_is_made_again(trained):
     list(api.train(trained, steps=5, settings=QUICK, device="cpu", fresh=True))
     list(compare_features(trained, ["0001", "0002"], device="cpu"))
@@ -114,6 +124,17 @@ def test_a_pool_without_a_run_or_without_both_kinds_of_scans_is_refused(pool):
         pool.exclude(case.name)
     with pytest.raises(PoolError, match="has not both"):
         list(compare_features(pool))
+
+
+def test_a_run_that_there_is_not_is_told_with_those_that_there_are(pool):
+    with pytest.raises(CheckpointError, match=r"no run '0009' in the pool .*; none was trained in it\."):
+        list(compare_features(pool, ["0009"]))
+    for _ in range(3):
+        run = pool.new_run("quick", {}, {})
+        if run.id != "0002":
+            (run.path / "last.pt").touch()
+    with pytest.raises(CheckpointError, match=r"no run '0009' in the pool .*; its runs are 0001, 0003\."):
+        list(compare_features(pool, ["0009"]))
 
 
 def test_a_scan_that_is_gone_is_told_and_the_rest_is_compared(own_pool):
