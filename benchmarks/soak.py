@@ -1,9 +1,11 @@
 """Kill the window, the training and both, again and again: `python benchmarks/soak.py --kills 100`.
 
-Each round a real window on a pool of phantoms paints, undoes and accepts at random while it trains (needs a screen; a
-virtual one will do), and prints a line for each change. After a random time one or both of the two processes are killed
-(SIGKILL). Then the pool is read: labels must be those of a change that was at most two seconds old when the process was
-killed, every file must be whole, and both processes must be gone. Prints JSON.
+Each round a real window on a pool of phantoms paints with all brushes, erases, fills, cleans up, undoes, redoes and
+accepts at random while it trains (needs a screen; a virtual one will do), and prints a line before and after each
+change. After a random time one or both of the two processes are killed (SIGKILL): a third at any time, a third in the
+middle of a stroke, a third while a case is accepted. Then the pool is read: labels must be those of a change that was
+at most two seconds old when the process was killed, a draft must say that it is back and be open to undo, every file
+must be whole, and both processes must be gone. Prints JSON.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 PROMISED_S: Final = 2.0
 KINDS: Final = ("window", "training", "both")
+AIMS: Final = ("any time", "stroke", "accepting")
+BEGUN: Final = frozenset({"stroke", "editing", "undoing", "redoing", "accepting"})
+"""What is told before it is done; the others are told after."""
 
 
 def digest(labels: NDArray[Any]) -> str:
@@ -53,7 +58,7 @@ def digest(labels: NDArray[Any]) -> str:
 # -- the window, which is killed ------------------------------------------------------------------------------
 
 
-def work(root: Path, seed: int) -> None:
+def work(root: Path, seed: int) -> None:  # noqa: C901 - small steps, one after the other
     """Paint, undo and accept until killed; print `case operations digest clock child` after each change."""
     os.environ["NAPARI_CONFIG"] = ""
     import napari
@@ -76,7 +81,10 @@ def work(root: Path, seed: int) -> None:
         print(what, case.name, len(case.edits.operations), digest(case.labels), time.time(), session.child or 0)
         sys.stdout.flush()
 
-    def stroke() -> None:
+    def stroke(mode: str) -> None:
+        labels = viewer.layers["labels"]
+        labels.selected_label = chance.randint(1, len(session.classes))
+        labels.mode = mode
         width, height = canvas.width(), canvas.height()
         x, y = chance.uniform(0.35, 0.6) * width, chance.uniform(0.35, 0.6) * height
         places = [QPoint(round(x + step * width / 60), round(y)) for step in range(6)]
@@ -88,9 +96,28 @@ def work(root: Path, seed: int) -> None:
         QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=places[-1])
         QTest.qWait(20)
 
+    def change() -> None:
+        edits, chosen = session.current.edits, chance.random()
+        if chosen < 0.15 and edits.can_undo:
+            tell("undoing")
+            panels.review.layers.undo()
+        elif chosen < 0.25 and edits.can_redo:
+            tell("redoing")
+            panels.review.layers.redo()
+        elif chosen < 0.35:
+            tell("editing")
+            session.edit_current(chance.choice(["smooth", "fill_holes", "keep_largest"]), 1)
+            wait(lambda: not session.busy)
+        else:
+            panels.review.layers.take_brush(chance.choice(["plain", "plain", "map", "grey", "smart"]))
+            tell("stroke")
+            stroke(chance.choice(["paint", "paint", "paint", "erase", "fill"]))
+        tell("changed")
+
     chance = random.Random(seed)
     viewer = napari.Viewer()
-    viewer.window.add_dock_widget(BcpWidget(viewer))
+    panels = BcpWidget(viewer)
+    viewer.window.add_dock_widget(panels)
     canvas = canvas_of(viewer).native
     session = get_keeper().session
     session.open_pool(root)
@@ -104,14 +131,9 @@ def work(root: Path, seed: int) -> None:
         session.open_case(name)
         wait(lambda name=name: session.current is not None and session.current.name == name and not session.busy)
         wait(lambda: "labels" in viewer.layers)
-        viewer.layers["labels"].mode = "paint"
         tell("opened")
         for _ in range(chance.randrange(2, 9)):
-            viewer.layers["labels"].selected_label = chance.randint(1, len(session.classes))
-            stroke()
-            if chance.random() < 0.2 and session.current.edits.can_undo:
-                session.current.edits.undo()
-            tell("changed")
+            change()
         if chance.random() < 0.4 and session.current.labels.any():
             tell("accepting")
             session.accept()
@@ -149,6 +171,12 @@ class Window:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the window told {len(self.lines)} of {lines} lines")
             time.sleep(0.02)
+
+    def wait_for_word(self, word: str) -> None:
+        """Wait until it begins what is called so."""
+        seen = len(self.lines)
+        while not any(line[0] == word for line in self.lines[seen:]):
+            self.wait_for(len(self.lines) + 1)
 
     def kill(self) -> float:
         """Kill it and return when; what it had told is read to the end."""
@@ -221,9 +249,15 @@ def lost(root: Path, lines: list[list[str]], died: float) -> list[str]:
         wait(lambda name=name: session.current is not None and session.current.name == name and not session.busy)
         now, last = session.current, told[-1]
         allowed = {line[3] for line in told[old[-1] :]}
-        under_way = name == lines[-1][1] and len(now.edits.operations) > int(last[2])  # drawn, but not yet told
+        begun = name == lines[-1][1] and last[0] in BEGUN
+        # Done, but not yet told: an edit more, or what was there before an edit that was undone.
+        under_way = begun and (
+            len(now.edits.operations) > int(last[2]) or digest(now.labels) in {one[3] for one in told}
+        )
         if digest(now.labels) not in allowed and not under_way:
             found.append(f"{name}: {len(now.edits.operations)} edits, status {now.case.status}; told {told[old[-1] :]}")
+        if now.case.status == "draft" and now.edits.voxels_changed and not (now.restored and now.edits.can_undo):
+            found.append(f"{name}: a draft that does not say so, or cannot be undone")
     session.close()
     return found
 
@@ -247,17 +281,21 @@ def main() -> None:
         return
     chance = random.Random(asked.seed)
     killed: Counter[str] = Counter()
+    aimed: Counter[str] = Counter()
     changes, problems = 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_cohort(folder / "cohort", 24, 3, seed=asked.seed)
         root = new_pool(folder / "pool", folder / "cohort")
         for number in range(asked.kills):
-            kind = KINDS[number % 3]
+            kind, aim = KINDS[number % 3], AIMS[number // 3 % 3]
             window = Window(root, asked.seed * 1000 + number, folder / "window.log")
             try:
                 window.wait_for(1)
                 time.sleep(chance.uniform(0.5, 6))
+                if aim in BEGUN:
+                    window.wait_for_word(aim)
+                    time.sleep(chance.uniform(0, 0.08))
                 child = window.child
                 if kind != "window" and child:
                     psutil.Process(child).kill()
@@ -268,7 +306,8 @@ def main() -> None:
             children = {int(line[5]) for line in window.lines} - {0}
             died = window.kill()
             killed[kind] += 1
-            changes += len(window.lines)
+            aimed[aim] += 1
+            changes += sum(line[0] not in BEGUN for line in window.lines)
             problems += [f"round {number}: process {one} lives on" for one in children if not gone(one, 30)]
             problems += [f"round {number}: torn {one}" for one in torn(root)]
             problems += [f"round {number} ({kind}): lost {one}" for one in lost(root, window.lines, died)]
@@ -279,7 +318,7 @@ def main() -> None:
                 few = len(pool.cases()) - len(pool.cases("accepted")) < 6
             if few:
                 root = new_pool(root, folder / "cohort")
-    result = {"kills": dict(killed), "changes": changes, "problems": problems}
+    result = {"kills": dict(killed), "when": dict(aimed), "changes": changes, "problems": problems}
     print(json.dumps({**result, "commit": commit(), "machine": machine()}))
     sys.exit(bool(problems))
 

@@ -1,7 +1,8 @@
 """Take the pictures of this folder: python resources/screenshots/make_screenshots.py [--pool POOL] [--out FOLDER].
 
 Without a pool the sample cohort is drawn and trained on, which takes a few minutes. The pictures in the order in which
-they were taken are `loop.gif` too. Needs a screen; a virtual one will do:
+they were taken are `loop.gif` too. With --all they are taken four times, each in a folder of its own: in a small and in
+a large window, dark and light. Needs a screen; a virtual one will do:
 xvfb-run -s "-screen 0 1920x1080x24 +extension GLX" python resources/screenshots/make_screenshots.py
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +42,10 @@ if TYPE_CHECKING:
 Place = tuple[float, float]
 
 CASES, TRAIN, REVIEW, REPORT = range(4)
+_SIZES, _THEMES = ("1280x800", "1920x1080"), ("dark", "light")
 _WIDE, _FRAME_MS = 1040, 1600
 _ACCEPTED = 12  # cases, after which the report has something to say
+_LOOK_MS = (1500, 6000)  # how long a reader looks at a case, at least and at most
 
 
 class Photographer:
@@ -143,6 +148,33 @@ class Photographer:
             self.frames.pop()
         return False
 
+    def accept_more(self, truth: Path | None) -> None:
+        """Look at further cases, mend and accept them, while it trains on."""
+        looks = np.random.default_rng(0).integers(*_LOOK_MS, _ACCEPTED)
+        self.session.start_training("quick", looks.sum() / 60_000 + 0.5, {})
+        self.wait(lambda: self.session.training.phase == "training")
+        for look in looks:
+            self.open_first()
+            for _ in range(int(look) // 500):
+                self.session.current.look()
+                QTest.qWait(500)
+            if truth is not None:
+                self.session.edit_current("replace", true_labels(self.session, truth))
+                self.wait(lambda: not self.session.busy)
+            self.session.accept()
+            self.wait(lambda: not self.session.busy and not self.session.current.editable)
+        self.session.stop_training()
+        self.wait(lambda: not self.session.training.active and self.session.progress is None)
+
+
+def take_all(out: Path) -> None:
+    """Take the pictures in windows of all sizes and themes, each in a process of its own, with the arguments given."""
+    given = [word for word in sys.argv[1:] if word != "--all"]
+    for size, theme in product(_SIZES, _THEMES):
+        folder = out / f"{size}-{theme}"
+        words = [*given, "--out", str(folder), "--size", size, "--theme", theme]
+        subprocess.run([sys.executable, __file__, *words], check=True)
+
 
 def true_labels(session: Session, folder: Path) -> NDArray[np.uint8]:
     """Return the true labels of the open case as the window shows labels, z, y, x."""
@@ -198,9 +230,13 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, help="a folder with the true masks of its cases, to mend towards")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--size", default="1280x800")
-    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--size", default=_SIZES[0])
+    parser.add_argument("--theme", choices=_THEMES, default=_THEMES[0])
+    parser.add_argument("--all", action="store_true", help="small and large, dark and light")
     wishes = parser.parse_args()
+    if wishes.all:
+        take_all(wishes.out)
+        return
     wishes.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, wishes.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
@@ -247,13 +283,7 @@ def main() -> None:
         one.session.accept()
         one.wait(lambda: not one.session.busy and not one.session.current.editable)
         one.shoot("review-accepted", settle_ms=700)
-        for _ in range(_ACCEPTED):
-            one.open_first()
-            if truth is not None:
-                one.session.edit_current("replace", true_labels(one.session, truth))
-                one.wait(lambda: not one.session.busy)
-            one.session.accept()
-            one.wait(lambda: not one.session.busy and not one.session.current.editable)
+        one.accept_more(truth)
         one.shoot("report", REPORT)
         one.save_loop()
         if wishes.theme == "dark":
