@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING
 from napari_bcp.app.opened import OpenCase, load_case
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_bcp.app.background import Background
     from napari_bcp.pool import Case, Pool
 
 
 class Ahead:
-    """Keeps one case ready. Lives on the window's thread."""
+    """Keeps one case ready. Lives on the window's thread.
 
-    def __init__(self, background: Background) -> None:
-        self._background = background
+    ended : called when a case has been read, or could not be: another one may be wanted by now
+    """
+
+    def __init__(self, background: Background, ended: Callable[[], object]) -> None:
+        self._background, self._ended = background, ended
         self._ready: OpenCase | None = None
         self._reading = False
-        self._unreadable: Case | None = None  # what could not be read, as it was then
+        self._tried: Case | None = None  # what was read last, or could not be, as it was known then
         self._turn = 0  # counts `forget`: what was begun before it is not wanted any more
 
     @property
@@ -28,32 +33,31 @@ class Ahead:
 
     def take(self, record: Case | None) -> OpenCase | None:
         """Hand the case over if it has been read as it is now."""
-        if not self._has(record):
+        if self._ready is None or self._ready.case != record:
             return None
-        ready, self._ready = self._ready, None
+        ready, self._ready, self._tried = self._ready, None, None
         return ready
-
-    def _has(self, record: Case | None) -> bool:
-        return self._ready is not None and self._ready.case == record
 
     def forget(self) -> None:
         """Keep nothing, nor what is being read: the pool is another one."""
-        self._ready = None
+        self._ready = self._tried = None
         self._turn += 1
 
     def read(self, pool: Pool, record: Case) -> None:
-        """Read a case, unless it is there, or is being read."""
-        if self._reading or record == self._unreadable or self._has(record):
+        """Read a case, unless one is being read, or that one was already."""
+        if self._reading or record == self._tried:
             return
-        turn = self._turn
+        turn, self._tried = self._turn, record
 
         def keep(case: OpenCase) -> None:
             self._reading = False
             if turn == self._turn:
                 self._ready = case
+            self._ended()
 
         def failed(_: Exception) -> None:  # it will be told if somebody opens the case
-            self._reading, self._unreadable = False, record
+            self._reading = False
+            self._ended()
 
         self._reading = True
         self._background.run("read", lambda: load_case(pool, record.name), keep, failed)

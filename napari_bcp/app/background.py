@@ -5,18 +5,21 @@ from __future__ import annotations
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
-Lane = Literal["pool", "read", "edit", "save", "export"]
-"""What shares a lane runs one after the other: changes of the pool, reading for the screen, edits of the open case's
+Lane = Literal["pool", "intake", "open", "read", "edit", "save", "export"]
+"""What shares a lane runs one after the other: changes of the pool, looking through folders of scans (minutes, of which
+the pool's lane must not know), the case that is asked for, what else is read for the screen, edits of the open case's
 labels, drafts of edits, copies for other programs."""
 
-_LANES: Final[tuple[Lane, ...]] = ("pool", "read", "edit", "save", "export")
+_LANES: Final[tuple[Lane, ...]] = get_args(Lane)
+_KEPT: Final[tuple[Lane, ...]] = ("pool", "save")  # whose work is done to the end when the window closes
 _TURN = 0.02  # seconds; a callback that adds a layer takes longer, and two in a row would be felt
 
 
@@ -40,8 +43,9 @@ class Background:
         then: Callable[[T], object] | None = None,
         failed: Callable[[Exception], object] | None = None,
         wanted: Callable[[], bool] | None = None,
-    ) -> None:
-        """Run `work` on a lane; `then` gets its result, `failed` what it raised. Returns at once.
+    ) -> Future[None]:
+        """Run `work` on a lane; `then` gets its result, `failed` what it raised. Returns at once, with what tells other
+        lanes that the work has ended, however it did.
 
         wanted : asked before the work, on its thread, and before `then`; otherwise neither is done
         """
@@ -62,7 +66,7 @@ class Background:
             else:
                 self._done.put(lambda: tell_if_wanted(result))
 
-        self._lanes[lane].submit(task)
+        return self._lanes[lane].submit(task)
 
     def later(self, callback: Callable[[], object]) -> None:
         """Call `callback` in the next `pump`; may be called from any thread."""
@@ -82,10 +86,14 @@ class Background:
                 self._unexpected(error)
 
     def close(self) -> None:
-        """Wait for what has been begun; of what waits, only what changes no file is dropped. Nothing comes back."""
+        """Wait for what has been begun, and for changes of the pool and drafts that wait; what else waits is dropped.
+
+        Nothing comes back.
+        """
         self.closing = True
-        for lane in ("read", "edit", "export"):
-            self._lanes[lane].shutdown(wait=True, cancel_futures=True)
-        self._lanes["pool"].shutdown(wait=True)
-        self._lanes["save"].shutdown(wait=True)
+        for lane in _LANES:
+            if lane not in _KEPT:
+                self._lanes[lane].shutdown(wait=True, cancel_futures=True)
+        for lane in _KEPT:
+            self._lanes[lane].shutdown(wait=True)
         self._done = queue.SimpleQueue()

@@ -11,12 +11,12 @@ from napari_bcp.app.cohort import read_records
 from napari_bcp.app.preferences import load as load_preferences
 from napari_bcp.app.training import Trainer, TrainingState
 from napari_bcp.config import make_config
-from napari_bcp.errors import BcpError, SettingError
+from napari_bcp.errors import SettingError
 from napari_bcp.pool.runs import NEWEST, best_checkpoint, choose_run, last_trained, record_made
 from napari_bcp.worker.messages import CaseInfo, Predict, Train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_bcp.app.background import Background
     from napari_bcp.app.cohort import Cohort, Found, Records
@@ -30,7 +30,7 @@ TRAINED: Final = ("unlabelled", "predicted", "draft", "accepted")
 """Statuses of cases that take part in the training."""
 
 _AHEAD: Final = 8  # proposed cases whose maps come before others'
-_Files = tuple[str, str | None]  # a case's scan and mask
+_Files = tuple[Path, int | None]  # a case's scan, and the version of its mask
 
 
 class Coach:
@@ -110,23 +110,23 @@ class Coach:
             return
         self._last_start = (preset, minutes, dict(settings), fresh)
         self._set_phase_starting()
+        parts = self._parts()
         self._background.run(
             "pool",
-            lambda: choose_run(pool, preset, settings, fresh, _check_plan),
-            lambda run: self._train(pool, run, minutes),
+            lambda: (choose_run(pool, preset, settings, fresh, _check_plan), _infos(pool, parts)),
+            lambda found: self._train(pool, *found, minutes, parts),
             self._telling.failed("train", self._set_phase_idle),
         )
 
-    def _train(self, pool: Pool, run: ChosenRun, minutes: float) -> None:
+    def _train(
+        self, pool: Pool, run: ChosenRun, cases: Sequence[CaseInfo], minutes: float, parts: Sequence[Case]
+    ) -> None:
+        """Let a run train, with what the child is told of the cases that take part."""
         if pool is not self._cohort.pool:
             return
         for note in run.notes:
             self._telling.tell("info", note.text, "train")
-        try:
-            wishes, cases = load_preferences(), self._infos()
-        except BcpError as error:
-            self._telling.failed("train", self._set_phase_idle)(error)
-            return
+        wishes = load_preferences()
         config = run.config.model_dump(mode="json")
         job = Train(
             run=str(run.record.path),
@@ -140,15 +140,15 @@ class Coach:
             device=wishes.device,
             threads=wishes.threads or None,
             map_share=wishes.map_share,
-            cases=tuple(cases.values()),
+            cases=tuple(cases),
         )
         try:
             self._trainer.train(job, run.record)
         except OSError as error:
             self._telling.failed("train", self._set_phase_idle)(error)
             return
-        self._told = {name: (info.scan, info.mask) for name, info in cases.items()}
-        self.attend()
+        self._told = {case.name: _files(case) for case in parts}
+        self._follow_cases(frozenset())  # what has changed since they were listed
         self._update_run(run.record.id, status="running", config=config)
         self.training_changed.emit()
 
@@ -186,7 +186,10 @@ class Coach:
             self._trainer.predict_now(name)
             return
 
-        def chosen(checkpoint: Path | None) -> None:
+        parts = self._parts()
+
+        def chosen(found: tuple[Path | None, list[CaseInfo]]) -> None:
+            checkpoint, cases = found
             if pool is not self._cohort.pool:
                 return
             if checkpoint is None:
@@ -195,26 +198,32 @@ class Coach:
             elif self._trainer.busy:
                 self._trainer.predict_now(name)
             else:
-                self._predict(pool, checkpoint, name)
+                self._predict(pool, checkpoint, name, cases, parts)
 
-        self._background.run("pool", lambda: _checkpoint_of(pool), chosen, self._telling.failed("cases"))
+        def choose() -> tuple[Path | None, list[CaseInfo]]:
+            return _checkpoint_of(pool), _infos(pool, parts)
 
-    def _predict(self, pool: Pool, checkpoint: Path, name: str) -> None:
-        wishes, cases = load_preferences(), self._infos()
+        self._background.run("pool", choose, chosen, self._telling.failed("cases"))
+
+    def _predict(
+        self, pool: Pool, checkpoint: Path, name: str, cases: Sequence[CaseInfo], parts: Sequence[Case]
+    ) -> None:
+        wishes = load_preferences()
         job = Predict(
             checkpoint=str(checkpoint),
             maps=str(pool.root / "maps"),
             names=(name,),
             device=wishes.device,
             threads=wishes.threads or None,
-            cases=tuple(cases.values()),
+            cases=tuple(cases),
         )
         try:
             self._trainer.predict(job)
         except OSError as error:
             self._telling.failed("cases")(error)
             return
-        self._told = {one: (info.scan, info.mask) for one, info in cases.items()}
+        self._told = {case.name: _files(case) for case in parts}
+        self._follow_cases(frozenset())
 
     def _set_phase_starting(self) -> None:
         self._trainer.state.phase = "starting"
@@ -232,7 +241,8 @@ class Coach:
 
     def _follow_cases(self, names: frozenset[str]) -> None:
         """Tell the child of cases whose part in the training has changed."""
-        if not self._trainer.busy:
+        pool = self._cohort.pool
+        if not self._trainer.busy or pool is None:
             return
         changed, gone = [], []
         for name in names or {*self._cohort.cases, *self._told}:
@@ -240,34 +250,24 @@ class Coach:
             if case is None or case.status not in TRAINED:
                 if self._told.pop(name, None) is not None:
                     gone.append(name)
-                continue
-            info = self._info(case)
-            if self._told.get(name) != (info.scan, info.mask):
-                self._told[name] = (info.scan, info.mask)
-                changed.append(info)
-        self._trainer.tell_cases(changed, gone)
+            elif self._told.get(name) != _files(case):
+                self._told[name] = _files(case)
+                changed.append(case)
         if changed or gone:
             masks = sum(mask is not None for _, mask in self._told.values())
             self.state.labelled, self.state.unlabelled = masks, len(self._told) - masks
             self.training_changed.emit()
+            self._background.run(  # one lane for all of it, so that the child hears it in order
+                "pool",
+                lambda: _infos(pool, changed),
+                lambda found: self._trainer.tell_cases(found, gone) if pool is self._cohort.pool else None,
+                self._telling.failed("train"),
+            )
         self.attend()
 
-    def _infos(self) -> dict[str, CaseInfo]:
-        """Return the cases that take part, as the child is told of them."""
-        return {name: self._info(case) for name, case in self._cohort.cases.items() if case.status in TRAINED}
-
-    def _info(self, case: Case) -> CaseInfo:
-        pool = self._cohort.pool
-        mask = pool.mask_file(case) if pool is not None else None
-        return CaseInfo(
-            name=case.name,
-            scan=str(case.path),
-            mask=None if mask is None else str(mask),
-            shape=case.shape,
-            spacing=case.spacing,
-            map_run=case.map.run if case.map else None,
-            map_step=case.map.step if case.map else None,
-        )
+    def _parts(self) -> list[Case]:
+        """Return the cases that take part in the training."""
+        return [case for case in self._cohort.cases.values() if case.status in TRAINED]
 
     # -- what the child reports -------------------------------------------------------------------------------
 
@@ -356,6 +356,29 @@ class Coach:
 def _record(pool: Pool, made: MapMade) -> Records:
     record_made(pool, made)
     return read_records(pool, [made.case])
+
+
+def _files(case: Case) -> _Files:
+    """Return what the child would have to read of a case; without a look at the disk, for there may be thousands."""
+    return case.path, case.mask_version
+
+
+def _infos(pool: Pool, cases: Sequence[Case]) -> list[CaseInfo]:
+    """Return what the child is told of cases; beside the window, since where each mask lies is looked up."""
+    found = []
+    for case in cases:
+        mask = pool.mask_file(case)
+        info = CaseInfo(
+            name=case.name,
+            scan=str(case.path),
+            mask=None if mask is None else str(mask),
+            shape=case.shape,
+            spacing=case.spacing,
+            map_run=case.map.run if case.map else None,
+            map_step=case.map.step if case.map else None,
+        )
+        found.append(info)
+    return found
 
 
 def _check_plan(plan: Mapping[str, Any]) -> None:

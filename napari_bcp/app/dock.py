@@ -23,12 +23,14 @@ from superqt import QElidingLabel
 from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
 from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
+from napari_bcp.app.classes_dialog import ClassesDialog
 from napari_bcp.app.export_dialog import ExportDialog
 from napari_bcp.app.key_list import KeyList
 from napari_bcp.app.listen import listen
 from napari_bcp.app.panels.cases import CasesPanel
 from napari_bcp.app.panels.report import ReportPanel
 from napari_bcp.app.panels.review import ReviewPanel
+from napari_bcp.app.panels.review_parts import row_of
 from napari_bcp.app.panels.train import TrainPanel
 from napari_bcp.app.parts import MessageLine, Note, button, wrapped_label
 from napari_bcp.app.pool_dialog import PoolDialog
@@ -72,6 +74,7 @@ class BcpWidget(QWidget):
         self._let_go = QTimer(self, singleShot=True)
         self._let_go.timeout.connect(self._end_if_let_go)
         self._dialogs: dict[bool, PoolDialog] = {}
+        self._classes_dialog: ClassesDialog | None = None
         self._export_dialog: ExportDialog | None = None
         self._keys: KeyList | None = None
 
@@ -88,6 +91,7 @@ class BcpWidget(QWidget):
         self._progress.setFixedHeight(8)
         self._progress.setTextVisible(False)
         self._progress_text = QElidingLabel()
+        self._cancel = button("Cancel", "Give this up; nothing is kept of it", self._cancel_task)
         self.cases = CasesPanel(session)
         self.train = TrainPanel(session)
         self.review = ReviewPanel(session, napari_viewer)
@@ -130,6 +134,7 @@ class BcpWidget(QWidget):
             ("Try the sample", "A made-up cohort with four masks, drawn on this computer", self._open_sample),
             ("Add scans…", "Take more scans, or masks of known ones, into this pool", self._extend_pool),
             ("Scans have moved…", "Name the folder where scans are now that are not where they were", self._find_moved),
+            ("Classes…", "Name the classes, choose their colours, add another one", self._change_classes),
             ("Export masks…", "Write masks and pseudo-labels to a folder for other programs", self._export),
             ("Close the pool", "Save everything and close it; training stops and can go on later", self._close_pool),
         )
@@ -153,7 +158,7 @@ class BcpWidget(QWidget):
         header.addLayout(top)
         header.addWidget(self._state, 0, Qt.AlignmentFlag.AlignLeft)
         header.addWidget(self._progress_text)
-        header.addWidget(self._progress)
+        header.addLayout(row_of((self._progress, 1), self._cancel))
         review = QWidget()
         inside = QVBoxLayout(review)
         inside.setContentsMargins(0, 0, 0, 0)
@@ -259,7 +264,7 @@ class BcpWidget(QWidget):
         self._name.setToolTip(str(pool.root) if pool is not None else "")
         self._state.setVisible(pool is not None)
         self._pages.setCurrentIndex(0 if pool is None else 1)
-        for name in ("Add scans…", "Scans have moved…", "Export masks…", "Close the pool"):
+        for name in ("Add scans…", "Scans have moved…", "Classes…", "Export masks…", "Close the pool"):
             self.pool_actions[name].setEnabled(pool is not None)
         for line in (self.message, self.cases.message, self.train.message, self._review_message, self.report.message):
             line.clear()
@@ -277,6 +282,7 @@ class BcpWidget(QWidget):
     def _show_progress(self, progress: Progress | None) -> None:
         for widget in (self._progress, self._progress_text):
             widget.setVisible(progress is not None)
+        self._cancel.setVisible(progress is not None and progress.cancel is not None)
         if progress is None:
             return
         left = "" if progress.eta_s is None else f", {duration(progress.eta_s)} left"
@@ -284,6 +290,12 @@ class BcpWidget(QWidget):
         self._progress_text.setText(f"{progress.task.capitalize()}{of}{left}")
         self._progress.setRange(0, progress.total)  # without a total Qt shows that something moves
         self._progress.setValue(progress.done)
+
+    def _cancel_task(self) -> None:
+        """Give up the task whose progress is shown."""
+        progress = self._session.progress
+        if progress is not None and progress.cancel is not None:
+            progress.cancel()
 
     def _show_opened(self) -> None:
         """Go to the tools for a case that was opened from the list; what was said of another case is over."""
@@ -350,6 +362,17 @@ class BcpWidget(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "The folder where the scans are now")
         if folder:
             self._session.find_moved(Path(folder))
+
+    def _change_classes(self) -> None:
+        if self._classes_dialog is None:
+            self._classes_dialog = ClassesDialog(self)
+            self._classes_dialog.accepted.connect(self._take_classes)
+        self._classes_dialog.show_classes(self._session.classes)
+        self._classes_dialog.open()
+
+    def _take_classes(self) -> None:
+        if self._classes_dialog is not None:
+            self._session.change_classes(self._classes_dialog.specs())
 
     def _export(self) -> None:
         if self._export_dialog is None:

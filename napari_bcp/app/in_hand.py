@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_bcp.app.cohort import read_records
 from napari_bcp.app.slide import BorderSlide
+from napari_bcp.review.waiting import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,52 @@ class CaseInHand:
         self.slide = BorderSlide(background, telling.failed("review"), self.busy_changed.emit)
         self._cohort, self._background, self._telling = cohort, background, telling
         self._saving, self._saved_at, self._told_problem = False, 0.0, ""
+        self._writing: list[str] = []  # cases that were left, while their journals are written anew
 
-    def take(self, case: OpenCase | None) -> OpenCase | None:
-        """Take another case in hand, or none; return the former one."""
+    def take(self, case: OpenCase | None, written: Callable[[], object]) -> None:
+        """Take another case in hand, or none; `written` once the journal of the former one is written anew."""
         former, self.case, self._told_problem = self.case, case, ""
         self.slide.forget()
-        return former
+        if former is None or former is case:
+            return
+        name = former.name
+
+        def done(_: None) -> None:
+            self._writing.remove(name)
+            written()
+
+        self._writing.append(name)
+        self._background.run("save", former.edits.compact, done)
+
+    def is_written(self, name: str) -> bool:
+        """Whether the journal of a case that was left is written just now."""
+        return name in self._writing
+
+    def once_written(self, name: str, then: Callable[[], None]) -> None:
+        """Go on when the journal of a case that was left is written: it must not be read while it is replaced."""
+        if self.is_written(name):
+            self._background.run("save", _nothing, lambda _: then())
+        else:
+            then()
+
+    def confirm(self) -> None:
+        """Look what the pool has of the case that was taken in hand: what it was read as may be of long ago."""
+        case, pool = self.case, self._cohort.pool
+        if case is None or pool is None:
+            return
+        # killed after the draft was begun and before it was told of
+        begin = bool(case.restored) and case.case.status != "draft"
+
+        def look() -> Records:
+            if begin:
+                pool.begin_draft(case.name)
+            return read_records(pool, [case.name])
+
+        def looked(found: Records) -> None:
+            if found.cases[0] != self._cohort.cases.get(case.name):
+                self._cohort.take_records(found)
+
+        self._background.run("pool" if begin else "open", look, looked)
 
     def to_edit(self) -> OpenCase | None:
         """Return the case if its labels may be changed now."""
@@ -89,7 +130,12 @@ class CaseInHand:
     def reopen(self) -> None:
         """Make a draft of the accepted mask that is on screen."""
         case = self.case
-        if case is not None and case.case.status == "accepted" and not self.busy:
+        if case is None or case.case.status != "accepted" or self.busy:
+            return
+        if case.edits.dirty:  # painted before the mask came, and to be saved as a draft: a new one would drop it
+            text = f"{case.name} has edits that are not saved yet; wait until they are, they make it a draft again."
+            self._telling.tell("warning", text, "review")
+        else:
             self._judge("reopening", case, lambda case, pool: pool.reopen(case.name), lambda _: None)
 
     def take_newer(self) -> None:
@@ -195,5 +241,12 @@ class CaseInHand:
 def _save(pool: Pool, case: OpenCase) -> Records | None:
     """Save a case's edits; return its record if they have made it a draft."""
     case.edits.save()
-    began = case.case.status in ("unlabelled", "predicted") and not case.edits.problem
-    return read_records(pool, [case.name]) if began else None
+    if case.case.status == "draft" or case.edits.problem:
+        return None
+    if case.edits.has_draft and pool.case(case.name).status in WAITING:  # left out and included again since it began
+        pool.begin_draft(case.name)
+    return read_records(pool, [case.name])
+
+
+def _nothing() -> None:
+    return None

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 _REVIEW: Final = {
+    "undo": "Undo",
+    "redo": "Redo",
     "accept": "Accept",
     "accept and next": "Accept, and on to the next case",
     "reject": "Reject",
+    "skip": "The next case, without a verdict",
     "reopen": "Reopen an accepted case",
     "what changed": "What changed",
     "revert": "Back to what the case began with",
@@ -48,14 +51,12 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Delete, Insert", "Exclude, include"),
         ("Ctrl+U", "Back to unlabelled"),
     ),
-    "Review": (
-        ("Ctrl+Z, Ctrl+Shift+Z", "Undo, redo"),
-        *((KEYS[name][-1], what) for name, what in _REVIEW.items()),
-    ),
+    "Review": tuple((KEYS[name][-1], what) for name, what in _REVIEW.items()),
     "On the canvas (napari's own)": (
         ("1 … 6", "Tools of the labels: erase, paint, polygon, fill, pick, move"),
         ("[ and ]", "Smaller, larger brush"),
         ("- and =", "The class before, the next one"),
+        ("Right click", "While painting: begin a shape, filled when it is closed"),
         ("Escape", "Drop a shape that is not closed"),
         ("Space, held", "Move and zoom without leaving the brush"),
         ("Ctrl and wheel", "Scroll through the slices"),

@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import Colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CHANGES: Final[dict[str, Any]] = {
     "colormap": {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: "#00e000", 2: "#e000e0"},
@@ -62,6 +62,12 @@ def keep_in_place(layer: Any) -> None:
             layer.affine = straight
 
     layer.events.affine.connect(put_back)
+
+
+def bind_undo(labels: Any, undo: Callable[[], object], redo: Callable[[], object]) -> None:
+    """Let napari's keys for undo and redo do these on a canvas where `labels` is the active layer."""
+    labels.bind_key("Control-Z", lambda _: undo(), overwrite=True)
+    labels.bind_key("Control-Shift-Z", lambda _: redo(), overwrite=True)
 
 
 def remember_options(layer: Any, options: Mapping[str, Any]) -> None:

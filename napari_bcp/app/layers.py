@@ -18,6 +18,7 @@ from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn
 from napari_bcp.app.layer_options import CHANGES, NONE_YET, ORDER, from_clear, remember_options, set_options
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
+from napari_bcp.app.wording import STROKE_GOES_ON
 from napari_bcp.scans.classes import default_colour
 
 if TYPE_CHECKING:
@@ -52,15 +53,13 @@ class CaseLayers:
     """The labels, or what can be undone, have changed."""
 
     def __init__(self, session: Session, viewer: Any) -> None:
-        self._session = session
-        self._viewer = viewer
+        self._session, self._viewer = session, viewer
         self._case: OpenCase | None = None
         self._edits: Edits | None = None
         self._own: dict[str, Any] = {}  # layers by the part they play; an Image or Labels each
         self._chosen = 0
         self._overlay: Overlay = "map"
-        self._opacity = 0.4
-        self._filled = False
+        self._opacity, self._filled = 0.4, False
         self._brush: Brush = "plain"
         self._cleared = False  # whether layers that would lie before the labels are hidden, in 3-D
         self._scan_hidden = False  # whether the scan was hidden before that
@@ -243,7 +242,11 @@ class CaseLayers:
             self._show_box(self._edits.redo())
 
     def _free(self) -> bool:
-        return self._may_edit() and not self._is_painting()
+        """Return whether the labels may be changed now; says so where only a stroke, or an open shape, forbids it."""
+        painting = self._may_edit() and self._is_painting()
+        if painting:
+            self._session.say(STROKE_GOES_ON)
+        return self._may_edit() and not painting
 
     def _may_edit(self) -> bool:
         """Return whether the labels may be changed; what is being judged has to stay what it is."""
@@ -322,10 +325,9 @@ class CaseLayers:
 
     def _set_editable(self) -> None:
         labels = self._own.get("labels")
-        if labels is None or self._case is None or labels.editable == self._may_edit():
-            return
-        with self._quietly():
-            self._lock_or_free(labels)
+        if labels is not None and self._case is not None and labels.editable != self._may_edit():
+            with self._quietly():
+                self._lock_or_free(labels)
 
     def _lock_or_free(self, labels: Any) -> None:
         labels.editable = self._may_edit()
@@ -451,8 +453,7 @@ class CaseLayers:
         labels.selected_label, labels.brush_size, labels.mode = self._chosen, 10, self._tool
         labels.iso_gradient_mode = "smooth"  # the usual one draws stripes on slopes
         self.set_filled(self._filled)
-        labels.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
-        labels.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
+        layer_options.bind_undo(labels, self.undo, self.redo)
         labels.events.paint.connect(self.take_stroke)
         labels.events.selected_label.connect(self._class_by_hand)
         labels.events.data.connect(self._data_by_hand)

@@ -309,8 +309,15 @@ class OpenCase:
         return facts
 
     def _make_draft(self) -> Draft:
-        """Begin the journal; the case becomes a draft in the pool before there is one."""
-        if self._pool.case(self.name).status != "draft":
+        """Begin the journal; the case becomes a draft in the pool before there is one.
+
+        A mask that came while the reader edited stays in force until hers is accepted. To a case that was left out
+        meanwhile the journal comes back once it is included again.
+        """
+        status = self._pool.case(self.name).status
+        if status == "accepted":
+            self._pool.reopen(self.name)
+        elif status in EDITABLE and status != "draft":
             self._pool.begin_draft(self.name)
         path = self._pool.draft_file(self.name)
         path.parent.mkdir(exist_ok=True)
@@ -395,6 +402,18 @@ def read_map(case: Case, grid: Grid | None = None) -> MapFile | None:
     if case.map is None:
         return None
     return MapFile(case.map.map_path, case.shape if grid is None else grid.shape)
+
+
+def read_newer(case: OpenCase, record: Case) -> tuple[MapFile, NDArray[np.uint8], Change]:
+    """Return the map that a newer record of an open case names, its pseudo-label, and what that would change.
+
+    Raises ScanError or MaskError if they cannot be read: they may have been replaced meanwhile.
+    """
+    map_ = read_map(record)
+    if map_ is None:
+        raise ScanError(f"The map of {record.name} is gone.")
+    pseudo = read_pseudo(record, read_grid(record.path), [one.value for one in case.classes])
+    return map_, pseudo, case.edits.prepare("start", lambda _: pseudo)
 
 
 def read_pseudo(case: Case, grid: Grid, values: Sequence[int]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
-from napari_bcp.app.layer_options import ORDER, keep_in_place
+from napari_bcp.app.layer_options import ORDER, bind_undo, keep_in_place
 from napari_bcp.app.listen import listen
 from napari_bcp.app.sides import Sides
 from napari_bcp.app.view import PLANES, View, camera_of
@@ -129,8 +129,7 @@ class _Plane(QWidget):
         made = Labels(source.data, colormap=source.colormap, **geometry)
         keep_in_place(made)
         if role == "labels":
-            made.bind_key("Control-Z", lambda _: self._layers.undo(), overwrite=True)
-            made.bind_key("Control-Shift-Z", lambda _: self._layers.redo(), overwrite=True)
+            bind_undo(made, self._layers.undo, self._layers.redo)
             made.events.paint.connect(self._layers.take_stroke)
             for name in _BY_HAND:
                 getattr(made.events, name).connect(self._chosen_by_hand)

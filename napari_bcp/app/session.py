@@ -15,19 +15,19 @@ from napari_bcp.app.background import Background
 from napari_bcp.app.coach import Coach
 from napari_bcp.app.cohort import Cohort, read_pool, read_records
 from napari_bcp.app.in_hand import CaseInHand
-from napari_bcp.app.opened import OpenCase, load_again, load_twice, read_map, read_pseudo
+from napari_bcp.app.long_work import LongWork
+from napari_bcp.app.opened import OpenCase, load_again, load_twice, read_newer
 from napari_bcp.app.telling import Message, Progress, Telling
 from napari_bcp.app.training import Trainer, TrainingState
-from napari_bcp.app.wording import counted
-from napari_bcp.errors import PoolError, ScanError
+from napari_bcp.app.wording import STROKE_GOES_ON
 from napari_bcp.pool import Pool
 from napari_bcp.pool.intake import require_classes
 from napari_bcp.pool.sample import open_sample
 from napari_bcp.review.report import make_report
-from napari_bcp.scans import read_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_bcp.app.edits import Change
     from napari_bcp.pool import Case
     from napari_bcp.pool.export import Layout
+    from napari_bcp.pool.store import Progress as Reported
     from napari_bcp.review.proposals import Proposal
     from napari_bcp.review.report import ReportData
     from napari_bcp.scans import ClassSpec
@@ -70,10 +71,12 @@ class Session:
         self.busy_changed = self._in_hand.busy_changed
         self.told, self.progress_changed = self._telling.told, self._telling.progress_changed
         self.cases_changed, self.training_changed = self._cohort.cases_changed, self._coach.training_changed
+        self._long = LongWork(self._background, self._telling)
         self._opening = ""  # what is done while a pool is being opened
+        self._closing: Future[None] | None = None  # of the pool that was left last
         self._asked_for = ""  # the case that is being read for the screen
-        self._compacting: list[str] = []  # cases that were left, while their journals are written anew
-        self._ahead = Ahead(self._background)
+        self._stroke_told = False  # whether the reader knows that a stroke holds up what she asked for
+        self._ahead = Ahead(self._background, self._read_ahead)
         self._cohort.cases_changed.connect(self._follow_cases)
         self._coach.map_made.connect(self._take_map)
 
@@ -98,6 +101,11 @@ class Session:
     def proposals(self) -> tuple[Proposal, ...]:
         """The cases to look at, in order, with the reasons."""
         return self._cohort.proposals
+
+    @property
+    def following(self) -> Proposal | None:
+        """The proposal that `next_case` opens, or None."""
+        return self._cohort.following(self._here())
 
     @property
     def current(self) -> OpenCase | None:
@@ -149,9 +157,7 @@ class Session:
             self._background.run("save", self.current.edits.compact)
         self._coach.close()
         self._background.close()
-        pool = self._cohort.let_go()
-        if pool is not None:
-            pool.close()
+        self._cohort.let_go()()
 
     # -- pools ------------------------------------------------------------------------------------------------
 
@@ -159,18 +165,18 @@ class Session:
         """Open the pool in a folder, in place of the one that is open."""
         if self.pool is not None and root.resolve() == self.pool.root:
             return
-        self._change_pool(f"opening {root.name}", lambda: Pool.open(root, write=True))
+        self._change_pool(f"opening {root.name}", lambda _: Pool.open(root, write=True))
 
     def new_pool(
         self, root: Path, images: Path, labels: Path | None, classes: Path | Sequence[ClassSpec] | None
     ) -> None:
         """Make a pool and open it. There must be something to draw: masks, classes of a data set, or named ones."""
 
-        def make() -> Pool:
+        def make(report: Reported) -> Pool:
             require_classes(images, labels, classes)
-            return Pool.create(root, images, labels, classes, self._reading)
+            return Pool.create(root, images, labels, classes, report)
 
-        self._change_pool("reading scans", make)
+        self._change_pool("reading scans", make, can_cancel=True)
 
     def open_sample(self, folder: Path) -> None:
         """Open the pool of made-up scans in a folder; the first time it is drawn."""
@@ -180,63 +186,53 @@ class Session:
         def report(task: str, done: int, total: int) -> None:
             self._background.later(lambda: self._telling.show_progress(task, done, total))
 
-        self._change_pool("drawing scans", lambda: open_sample(folder, report))
+        self._change_pool("drawing scans", lambda _: open_sample(folder, report))
 
     def extend_pool(self, images: Path, labels: Path | None) -> None:
         """Add scans to the pool, and masks to those that have none."""
-        self._cohort.extend(images, labels, self._reading)
+        self._cohort.extend(images, labels)
 
     def find_moved(self, folder: Path) -> None:
         """Look in a folder for the scans that are not where they were."""
         self._cohort.find_moved(folder)
 
+    def change_classes(self, specs: Sequence[ClassSpec]) -> None:
+        """Give classes other names and colours, or add some; the open case is saved, and shown anew with them."""
+        if self.training.active and {one.value for one in specs} - {one.value for one in self.classes}:
+            text = "A training works with the classes that it began with: stop it before you add one."
+            self._telling.tell("warning", text)
+            return
+        here = self._here()
+
+        def change() -> None:
+            self._set_current(None)
+            self._ahead.forget()
+            self._cohort.change_classes(specs, lambda: self.open_case(here))
+
+        self._leave_current(change)
+
     def export(self, dest: Path, layout: Layout, replace: bool) -> None:
         """Write the pool's masks and pseudo-labels to a folder for other programs, beside all other work."""
-        pool = self.pool
-        if pool is None:
-            return
-
-        def report(done: int, total: int, _name: str) -> None:
-            if self._background.closing:
-                raise PoolError("The window was closed while masks were exported; nothing was kept of it.")
-            self._background.later(lambda: self._telling.show_progress("exporting", done, total))
-
-        def exported(counts: dict[str, int]) -> None:
-            self._telling.end_progress("exporting")
-            text = ", ".join(
-                counted(counts[sort], what)
-                for sort, what in (("accepted", "accepted mask"), ("pseudo", "pseudo-label"), ("scans", "scan"))
-                if counts[sort] or sort == "accepted"
-            )
-            self._telling.tell("info", f"{dest} has {text}; cases.csv lists them.", "cases")
-
-        def work() -> dict[str, int]:
-            with Pool.open(pool.root) as own:  # which stays open when the window turns to another
-                return own.export(dest, layout, report, replace=replace)
-
-        self._telling.show_progress("exporting")
-        self._background.run("export", work, exported, self._telling.failed("cases", task="exporting"))
+        self._cohort.export(dest, layout, replace)
 
     def close_pool(self) -> None:
         """Save everything and close the pool; the training stops and can go on later."""
         self._leave_current(self._let_go)
 
-    def _reading(self, done: int, total: int, _name: str) -> None:
-        """Show how far reading is; called from another thread. Gives up a pool that nobody waits for any more."""
-        if self._background.closing:
-            raise PoolError("The window was closed while scans were read; nothing was kept of it.")
-        self._background.later(lambda: self._telling.show_progress("reading scans", done, total))
-
-    def _change_pool(self, task: str, make: Callable[[], Pool]) -> None:
+    def _change_pool(self, task: str, make: Callable[[Reported], Pool], can_cancel: bool = False) -> None:
         if self._opening:
             self._telling.tell("warning", "A pool is being opened; wait until it is there.")
             return
 
         def go_on() -> None:
-            self._opening = task
-            self._telling.show_progress(task)
-            failed = self._telling.failed("", self._end_opening)
-            self._background.run("pool", lambda: read_pool(make()), self._take_pool, failed)
+            closing, self._opening = self._closing, task
+
+            def work(report: Reported) -> Found:
+                if closing is not None:
+                    closing.result()  # it may be the same pool
+                return read_pool(make(report))
+
+            self._long.run("intake", task, work, self._take_pool, undo=self._end_opening, can_cancel=can_cancel)
 
         self._leave_current(go_on)
 
@@ -247,10 +243,11 @@ class Session:
         self._asked_for = ""
         self._ahead.forget()
         self._coach.let_go()
-        pool = self._cohort.let_go()
-        if pool is not None:
-            self._background.run("pool", pool.close)
+        self._close(self._cohort.let_go())
         self.pool_changed.emit()
+
+    def _close(self, close: Callable[[], None]) -> None:
+        self._closing = self._background.run("pool", close)
 
     def _end_opening(self) -> None:
         for task in (self._opening, "drawing scans", "reading scans"):
@@ -259,15 +256,23 @@ class Session:
 
     def _take_pool(self, found: Found) -> None:
         """Turn to a pool that has been opened, once what was done with the open case meanwhile is safe."""
-        if self.current is not None and (self.painting() or self.busy):
+        if self._occupied():
             self._background.later(lambda: self._take_pool(found))
             return
 
         def refused() -> None:
             self._end_opening()
-            self._background.run("pool", found.pool.close)
+            self._close(found.pool.close)
 
         self._in_hand.leave(lambda: self._turn_to(found), refused)
+
+    def _occupied(self) -> bool:
+        """Return whether something goes on with the open case that has to end first; says so once of a stroke."""
+        painting = self.current is not None and self.painting()
+        if painting and not self._stroke_told:
+            self.say(STROKE_GOES_ON)
+        self._stroke_told = painting
+        return painting or (self.current is not None and bool(self.busy))
 
     def _turn_to(self, found: Found) -> None:
         self._end_opening()
@@ -289,12 +294,13 @@ class Session:
             self._leave_current(lambda: self._load(name))
 
     def next_case(self) -> None:
-        """Show the case that is proposed first, the open one left aside."""
-        name = self._cohort.next_name(self._here())
-        if name is None:
+        """Show the case that is proposed next; the open one is passed over, if it still waits for a verdict."""
+        self._cohort.pass_over(self._here())
+        following = self.following
+        if following is None:
             self._telling.tell("info", "No further case is proposed.", "cases")
         else:
-            self.open_case(name)
+            self.open_case(following.name)
 
     def give_current(self, then: Callable[[OpenCase], object]) -> None:
         """Call `then` with the open case in a turn of its own, unless another one is open by then."""
@@ -343,12 +349,16 @@ class Session:
         def rejected(case: OpenCase) -> None:
             self._cohort.reject(record)
             self._cohort.rank_now()
-            if case is self.current:
-                name = self._cohort.next_name(case.name)
+            if case is not self.current:
+                return
+            self._telling.tell("info", f"{case.name} waits for a better map.", "cases")
+            following = self.following
+            if following is None:
                 self._set_current(None)
-                self._telling.tell("info", f"{case.name} waits for a better map.", "cases")
-                if name is not None:
-                    self.open_case(name)
+                return
+            case.outdated = True  # on screen until the next one is read, and not to be edited
+            self.open_case(following.name)
+            self.busy_changed.emit()
 
         if self.current is not None:
             record = self.current.case
@@ -388,27 +398,26 @@ class Session:
             self._show(pool, ahead)
             return
 
-        def give_up() -> None:
-            if self._asked_for == name:
-                self._asked_for = ""
-                self.case_opened.emit()  # the one that was open is still there
-
         def read() -> None:
-            self._background.run(
-                "read",
-                lambda: load_twice(pool, name),
-                lambda case: self._show(pool, case),
-                self._telling.failed("cases", give_up),
-            )
+            failed = self._telling.failed("cases", lambda: self._give_up(name))
+            self._background.run("open", lambda: load_twice(pool, name), lambda case: self._show(pool, case), failed)
 
         self.case_loading.emit(name)
-        self._once_compact(name, read)
+        self._in_hand.once_written(name, read)
+
+    def _give_up(self, name: str) -> None:
+        """Stay at the case that is open: the one that was asked for cannot be read."""
+        if self._asked_for == name:
+            self._asked_for = ""
+            self.case_opened.emit()
+            if self.current is not None and self.current.outdated and self.current.name != name:
+                self._load(self.current.name)
 
     def _show(self, pool: Pool, case: OpenCase) -> None:
         if pool is not self.pool or case.name != self._asked_for:
             return
         former = self.current
-        if former is not None and (self.painting() or self.busy):
+        if self._occupied():
             self._background.later(lambda: self._show(pool, case))
             return
         if former is not None:
@@ -416,48 +425,49 @@ class Session:
             if former.edits.dirty:  # painted while this case was read
                 self._leave_current(lambda: self._show(pool, case))
                 return
-        if case.take_record(self._cohort.cases[case.name]):  # a mask has come while it was read
-            self._load(case.name)
+        if case.case != self._cohort.cases[case.name]:
+            self._compare(pool, case)
             return
         self._asked_for = ""
         self._set_current(case)
         case.edits.touch()
         for note in case.notes:
             self._telling.tell("warning", f"{case.name}: {note}", "review")
-        if case.restored and case.case.status != "draft":  # killed after the draft was begun and before it was told of
-            self._background.run("pool", lambda: _begin_draft(pool, case.name), self._cohort.take_records)
+        self._in_hand.confirm()
         self._read_ahead()
 
+    def _compare(self, pool: Pool, case: OpenCase) -> None:
+        """Show a case if it was read as it is in the pool now, and read it again if not.
+
+        What was read and what was told of it come by different ways, and either may be the older one.
+        """
+
+        def compared(found: Records) -> None:
+            self._cohort.take_records(found, soon=True)
+            if pool is not self.pool or case.name != self._asked_for:
+                return
+            if case.case == self._cohort.cases[case.name]:
+                self._show(pool, case)
+            else:
+                self._load(case.name)
+
+        failed = self._telling.failed("cases", lambda: self._give_up(case.name))
+        self._background.run("open", lambda: read_records(pool, [case.name]), compared, failed)
+
     def _set_current(self, case: OpenCase | None) -> None:
-        former = self.current
-        if case is None and former is None:
+        if case is None and self.current is None:
             return
-        self._in_hand.take(case)
-        if former is not None and former is not case:
-            name = former.name
-
-            def compacted(_: None) -> None:
-                self._compacting.remove(name)
-                self._read_ahead()  # it may be that very case
-
-            self._compacting.append(name)
-            self._background.run("save", former.edits.compact, compacted)
+        self._in_hand.take(case, self._read_ahead)  # it may be the former one that is to be read
         self._coach.visible = case.name if case is not None and case.editable else None
         self._coach.attend()
         self.case_opened.emit()
 
-    def _once_compact(self, name: str, then: Callable[[], None]) -> None:
-        """Go on when the journal of a case that was left is written: it must not be read while it is replaced."""
-        if name in self._compacting:
-            self._background.run("save", _nothing, lambda _: then())
-        else:
-            then()
-
     def _read_ahead(self) -> None:
         """Read the case that will be asked for next."""
-        pool, name = self.pool, self._cohort.next_name(self._here())
-        if pool is not None and name is not None and not self._asked_for and name not in self._compacting:
-            self._ahead.read(pool, self._cohort.cases[name])
+        pool, following = self.pool, self.following
+        if pool is None or following is None or self._asked_for or self._in_hand.is_written(following.name):
+            return
+        self._ahead.read(pool, self._cohort.cases[following.name])
 
     # -- what others change -----------------------------------------------------------------------------------
 
@@ -468,7 +478,7 @@ class Session:
         excluded = case.case.status == "excluded"
         newer = (not names or case.name in names) and case.take_record(self._cohort.cases[case.name])
         case.outdated = case.outdated or (excluded and case.editable and not case.edits.has_draft)
-        if (newer or case.outdated) and not self.busy and not case.edits.dirty:
+        if (newer or case.outdated) and not self.busy and not case.edits.dirty and not self._asked_for:
             self._load(case.name)
         elif not self._asked_for:
             self._read_ahead()
@@ -479,14 +489,6 @@ class Session:
         if case is None or pool is None or case.name != name:
             return
         record = self._cohort.cases[name]
-        values = [one.value for one in self.classes]
-
-        def read() -> tuple[MapFile, NDArray[np.uint8], Change]:
-            map_ = read_map(record)
-            if map_ is None:
-                raise ScanError(f"The map of {name} is gone.")
-            pseudo = read_pseudo(record, read_grid(record.path), values)
-            return map_, pseudo, case.edits.prepare("start", lambda _: pseudo)
 
         def show(found: tuple[MapFile, NDArray[np.uint8], Change]) -> None:
             if case is self.current and (self.painting() or self.busy):
@@ -497,7 +499,7 @@ class Session:
                 self.map_changed.emit(name)
 
         # A map that has been replaced meanwhile cannot be read any more; the next one is on its way.
-        self._background.run("read", read, show, lambda _: None)
+        self._background.run("read", lambda: read_newer(case, record), show, lambda _: None)
 
     # -- many cases -------------------------------------------------------------------------------------------
 
@@ -525,7 +527,7 @@ class Session:
             if case is not None and case is self.current and case.name in done and pool is not None:
                 self._asked_for = case.name
                 self._background.run(
-                    "read",
+                    "open",
                     lambda: load_again(pool, case),
                     lambda again: self._show(pool, again),
                     self._telling.failed("cases"),
@@ -534,12 +536,16 @@ class Session:
         return show_again
 
     def cases_above(self, quality: float) -> list[str]:
-        """Return the predicted cases of which every class has at least this expected quality."""
-        return [case.name for case in self._cohort.above(quality)]
+        """Return the predicted cases of which every class has at least this expected quality, but for the open one."""
+        return [case.name for case in self._cohort.above(quality, self._looked_at())]
 
     def accept_all_above(self, quality: float) -> list[str]:
         """Accept the pseudo-labels of these cases by the rule; returns their names."""
-        return self._cohort.accept_above(quality)
+        return self._cohort.accept_above(quality, self._looked_at)
+
+    def _looked_at(self) -> tuple[str, str]:
+        """Return the case that is on screen, and the one that will be next, each empty without one."""
+        return self._here(), self._asked_for
 
     # -- training and report ----------------------------------------------------------------------------------
 
@@ -578,12 +584,3 @@ class Session:
                 then(data)
 
         self._background.run("read", lambda: make_report(pool.history()), read, self._telling.failed("report"))
-
-
-def _begin_draft(pool: Pool, name: str) -> Records:
-    pool.begin_draft(name)
-    return read_records(pool, [name])
-
-
-def _nothing() -> None:
-    return None

@@ -31,12 +31,13 @@ class Message:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a task is; with a total of 0 nobody knows."""
+    """How far a task is; with a total of 0 nobody knows. `cancel` gives it up, None where it has to be done."""
 
     task: str
     done: int = 0
     total: int = 0
     eta_s: float | None = None
+    cancel: Callable[[], None] | None = None
 
 
 class Telling:
@@ -77,13 +78,20 @@ class Telling:
         """Say that something failed which nobody has foreseen."""
         self.tell("error", _sentence(error))
 
-    def show_progress(self, task: str, done: int = 0, total: int = 0, eta_s: float | None = None) -> None:
+    def show_progress(
+        self,
+        task: str,
+        done: int = 0,
+        total: int = 0,
+        eta_s: float | None = None,
+        cancel: Callable[[], None] | None = None,
+    ) -> None:
         """Say how far a task is; without `eta_s` how long it still takes is told by what it took so far."""
         now = self._clock()
         began, _ = self._tasks.pop(task, (now, None))
         if eta_s is None and 0 < done < total and now - began > _TELLING_S:
             eta_s = (now - began) / done * (total - done)
-        self._tasks[task] = began, Progress(task, done, total, eta_s)
+        self._tasks[task] = began, Progress(task, done, total, eta_s, cancel)
         self.progress_changed.emit(self.progress)
 
     def end_progress(self, task: str) -> None:

@@ -6,13 +6,15 @@ import re
 from collections import Counter
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_bcp.app.session import TrainingState
     from napari_bcp.pool import Case
+
+STROKE_GOES_ON: Final = "A stroke is not done yet: end it, or press Escape on the canvas to drop it."
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ from napari_bcp.pool.fingerprint import Fingerprint, fingerprint
 from napari_bcp.pool.masks import values_in
 from napari_bcp.pool.paths import check_name, printable, settled, stored_scan
 from napari_bcp.pool.table import grid_columns
-from napari_bcp.scans import default_classes, is_nifti, pair, read_classes, read_grid, read_mask
+from napari_bcp.scans import check_classes, default_classes, is_nifti, pair, read_classes, read_grid, read_mask
 from napari_bcp.scans.pairing import FROM_FOLDERS, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_bcp.pool.masks import MaskFolder
+    from napari_bcp.pool.records import Case
     from napari_bcp.pool.table import Table
     from napari_bcp.scans import ClassSpec, Pairing
 
@@ -41,13 +43,16 @@ class Found:
 class Intake:
     """What a pairing brings.
 
-    cases : new scans;  masks : (case, version written, source);  refused : (case, source, why)
+    folder : where masks are written;  cases : new scans;  masks : (case, version written, source)
+    refused : (case, source, why);  passed : known cases whose masks are left aside, by why
     values : all classes seen in the masks;  notes : sentences for the reader
     """
 
+    folder: MaskFolder
     cases: list[Found] = field(default_factory=list)
     masks: list[tuple[str, int, str]] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
+    passed: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     values: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -84,14 +89,7 @@ def choose_classes(given: Path | Sequence[ClassSpec] | None, pairing: Pairing) -
         specs = read_classes(given)
     else:
         specs = tuple(given)
-    seen: set[object] = {0, "background"}
-    for spec in specs:
-        for part in (spec.value, spec.name.lower()):
-            if part in seen:
-                raise SettingError(
-                    f"Class {spec.value} '{spec.name}' has a value or name that is taken; give every class its own."
-                )
-            seen.add(part)
+    check_classes(specs)
     return specs
 
 
@@ -117,14 +115,30 @@ def look(
     """Read the headers of new scans, and read, check and copy the masks that are new; record nothing.
 
     classes : those that masks may hold; any if empty
+    progress : what it raises goes on, once the masks that were written are removed again
     A mask of a known case is new if that case never had one; others are passed over with a note. What cannot be used
     is named, and stops nothing.
     """
-    intake = Intake(notes=list(pairing.notes))
+    intake = Intake(masks, notes=list(pairing.notes))
+    try:
+        _look(intake, root, pairing, [spec.value for spec in classes] or None, table, progress)
+    except BaseException:
+        for name, version, _ in intake.masks:
+            _drop(masks, name, version)
+        raise
+    return intake
+
+
+def _look(
+    intake: Intake,
+    root: Path,
+    pairing: Pairing,
+    allowed: list[int] | None,
+    table: Table,
+    progress: Progress | None,
+) -> None:
     known = {case.path: case for case in table.cases(None)}
     taken = {case.name.lower() for case in known.values()}
-    allowed = [spec.value for spec in classes] or None
-    passed: defaultdict[str, list[str]] = defaultdict(list)
     total = len(pairing.pairs)
     for done, (given, image, mask) in enumerate(pairing.pairs):
         if progress is not None:
@@ -133,10 +147,10 @@ def look(
         case = known.get(path)
         if case is not None:
             name = case.name
-            had_one = bool(table.newest_version(name))
-            if had_one or case.status not in ("unlabelled", "predicted"):
+            why = _why_not(table, case)
+            if why:
                 if mask is not None:
-                    passed["had one before" if had_one else f"is {case.status}"].append(name)
+                    intake.passed[why].append(name)
                 continue
         else:
             name = _free_name(given, taken)
@@ -152,39 +166,63 @@ def look(
                 intake.notes.append(f"Case '{name}' is unusable: {found.problem}")
                 continue
         if mask is not None:
-            _take_mask(intake, name, path, mask, allowed, table, masks)
-    of_known = len({name for name, _, _ in intake.masks} - {found.name for found in intake.cases})
-    if of_known:
-        intake.notes.append(f"Masks taken in for cases that had none: {of_known:,}.")
-    for why, names in passed.items():
-        remedy = (
-            "include them first" if why in ("is excluded", "is unusable") else "hand one in with 'napari-bcp accept'"
-        )
-        intake.notes.append(f"Masks passed over, because the case {why}: {some_of(names)}; {remedy}.")
+            _take_mask(intake, name, path, mask, allowed, table)
     if progress is not None:
         progress(total, total, "")
     odd = [found for found in intake.cases if found.notes]
     if odd:
         more = f" Other scans with such notes: {len(odd) - 1:,}; each is shown with its case." if len(odd) > 1 else ""
         intake.notes.append(odd[0].notes[0] + more)
-    intake.notes = [printable(note) for note in intake.notes]
-    return intake
 
 
 def record(intake: Intake, classes: Sequence[ClassSpec], table: Table) -> list[str]:
     """Write what `look` found into the table, all of it or nothing; return the new cases' names.
 
     classes : those that `look` allowed; if empty, the values in the masks become classes
+    Masks of cases that a reader has begun or that were given another one since then are passed over, and removed.
     """
+    late: list[tuple[str, int]] = []
+    new = {found.name for found in intake.cases}
+    of_known = 0
     with table.transaction():
         table.add_classes(classes or default_classes(intake.values))
         for found in intake.cases:
             table.add_case(found.name, found.scan, found.grid, found.seen, found.problem, found.notes)
         for name, version, source in intake.masks:
-            table.accept(name, version, "person", {"source": source})
+            why = "" if name in new else _why_not(table, table.case(name))
+            if why:
+                intake.passed[why].append(name)
+                late.append((name, version))
+            else:
+                of_known += name not in new
+                table.accept(name, version, "person", {"source": source})
         for name, source, reason in intake.refused:
             table.log("mask refused", name, source=source, reason=reason)
+    for name, version in late:
+        _drop(intake.folder, name, version)
+    if of_known:
+        intake.notes.append(f"Masks taken in for cases that had none: {of_known:,}.")
+    for why, names in intake.passed.items():
+        remedy = (
+            "include them first" if why in ("is excluded", "is unusable") else "hand one in with 'napari-bcp accept'"
+        )
+        intake.notes.append(f"Masks passed over, because the case {why}: {some_of(names)}; {remedy}.")
+    intake.notes = [printable(note) for note in intake.notes]
     return [found.name for found in intake.cases]
+
+
+def _why_not(table: Table, case: Case) -> str:
+    """Return why no mask is taken in for a known case, empty if one may be."""
+    if table.newest_version(case.name):
+        return "had one before"
+    return "" if case.status in ("unlabelled", "predicted") else f"is {case.status}"
+
+
+def _drop(masks: MaskFolder, name: str, version: int) -> None:
+    """Remove a mask that was written but is not recorded, and its folder if nothing else is in it."""
+    masks.remove(name, version)
+    with suppress(OSError):
+        masks.path(name, version).parent.rmdir()
 
 
 def _look_at(root: Path, name: str, path: Path) -> Found | None:
@@ -203,9 +241,7 @@ def _look_at(root: Path, name: str, path: Path) -> Found | None:
     return found
 
 
-def _take_mask(
-    intake: Intake, name: str, scan: Path, mask: Path, allowed: list[int] | None, table: Table, masks: MaskFolder
-) -> None:
+def _take_mask(intake: Intake, name: str, scan: Path, mask: Path, allowed: list[int] | None, table: Table) -> None:
     """Read, check and copy one mask; note why if it cannot be used."""
     try:
         grid = read_grid(scan)
@@ -215,7 +251,7 @@ def _take_mask(
         intake.notes.append(f"The mask of case '{name}' was left out: {error}")
         return
     intake.values.update(values_in(voxels))
-    version = masks.write_next(name, table.newest_version(name), voxels, grid)
+    version = intake.folder.write_next(name, table.newest_version(name), voxels, grid)
     intake.masks.append((name, version, printable(str(mask))))
 
 

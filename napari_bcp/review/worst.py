@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,7 @@ JUMP: Final = 2.0
 
 _FEW: Final = 20  # voxels: smaller areas jump by nature
 _GAP_SCORE, _JUMP_SCORE = 2.0, 1.5  # doubt has at most 1: what is odd by itself comes first
+_FAINT: Final = 0.1  # of the largest doubt: one that is less does not come before another class's for being its turn
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,18 @@ def slices_worth_a_look(
     values : the class of each channel, 1, 2, … if not given;  names : of the classes
 
     A slice is worth a look where a class is missing between slices that have it, where its area jumps for one slice,
-    or where the map is unsure. Doubt is the summed entropy over the square root of the labelled area, which the
-    length of an outline grows with: large slices shall not win by their size. Raises ValueError where shapes differ.
+    or where the map is unsure. Doubt about a class is the summed entropy, shared among the classes by their
+    probability, over the square root of the class's area, which the length of its outline grows with: neither large
+    slices nor large classes shall win by their size. Classes take turns. Raises ValueError where shapes differ.
     """
     if probabilities.shape[1:] != labels.shape:
         raise ValueError(f"the map is {probabilities.shape[1:]}, the labels {labels.shape}")
     values = range(1, len(probabilities) + 1) if values is None else values
     names = names or {}
     areas = {value: _areas(labels, value, axis) for value in values}
-    notes = [note for value, area in areas.items() for note in _oddities(area, the(names, value))]
+    notes = [(value, note) for value, area in areas.items() for note in _oddities(area, the(names, value))]
     notes += _doubts(probabilities, areas, axis, names)
-    notes.sort(key=lambda note: (-note.score, note.index))
-    return _spread(notes, count, labels.shape[axis])
+    return _in_turns(notes, count, labels.shape[axis])
 
 
 def _areas(labels: NDArray[np.uint8], value: int, axis: int) -> NDArray[np.int64]:
@@ -91,31 +93,30 @@ def _oddities(areas: NDArray[np.int64], name: str) -> Iterator[SliceNote]:
 
 def _doubts(
     probabilities: NDArray[np.uint8], areas: Mapping[int, NDArray[np.int64]], axis: int, names: Mapping[int, str]
-) -> Iterator[SliceNote]:
-    """Yield every slice in which the map has doubts, scored from 0 to 1, with the class that it doubts most."""
+) -> list[tuple[int, SliceNote]]:
+    """Return every class and slice in which the map has doubts about it, scored from 0 to 1."""
     box = _not_empty(probabilities)
     if box is None:
-        return
+        return []
     part = probabilities[(slice(None), *box)]
-    doubt = np.zeros(part.shape[axis + 1])
-    by_class = np.zeros((len(part), part.shape[axis + 1]))
+    doubt = np.zeros((len(part), part.shape[axis + 1]))
     for index in range(part.shape[1]):  # planes as they lie in memory, whatever the axis
         channels = part[:, index]
-        entropy = entropy_nats(channels)
-        shares = entropy * channels
+        shares = entropy_nats(channels) * channels
         if axis == 0:
-            doubt[index] = entropy.sum()
-            by_class[:, index] = shares.sum(axis=(1, 2))
+            doubt[:, index] = shares.sum(axis=(1, 2))
         else:
-            doubt += entropy.sum(axis=2 - axis)
-            by_class += shares.sum(axis=3 - axis)
-    area = np.sum(list(areas.values()), axis=0)
-    usual = np.maximum(area[box[axis]], max(1, area.max() / 4))
-    scores = doubt / np.sqrt(usual)
-    for index in np.flatnonzero(scores > 0).tolist():
-        value = list(areas)[int(by_class[:, index].argmax())]
+            doubt += shares.sum(axis=3 - axis)
+    area = np.stack([one[box[axis]] for one in areas.values()])
+    largest = np.array([[one.max()] for one in areas.values()])
+    scores = doubt / np.sqrt(np.maximum(area, np.maximum(_FEW, largest / 4)))
+    scores /= scores.max() or 1
+    found = []
+    for place, value in enumerate(areas):
         reason = f"The model is unsure about {the(names, value)} here"
-        yield SliceNote(index + box[axis].start, float(scores[index] / scores.max()), reason)
+        for index in np.flatnonzero(scores[place] > 0).tolist():
+            found.append((value, SliceNote(index + box[axis].start, float(scores[place, index]), reason)))
+    return found
 
 
 def _not_empty(probabilities: NDArray[np.uint8]) -> Box | None:
@@ -124,14 +125,27 @@ def _not_empty(probabilities: NDArray[np.uint8]) -> Box | None:
     return box_of(highest > 0, True)
 
 
-def _spread(notes: Sequence[SliceNote], count: int, slices: int) -> list[SliceNote]:
-    """Return the first `count` notes, leaving out what is close to one before: a look there shows both."""
+def _in_turns(notes: Sequence[tuple[int, SliceNote]], count: int, slices: int) -> list[SliceNote]:
+    """Return `count` of the notes (a class each), leaving out what is close to another: a look there shows both.
+
+    Of notes of a kind the class that has fewest so far comes next, so that none fills the list alone.
+    """
     apart = max(2, slices // (4 * max(count, 1)))
     chosen: list[SliceNote] = []
-    for note in notes:
-        if len(chosen) < count and all(abs(note.index - other.index) >= apart for other in chosen):
-            chosen.append(note)
-    return chosen
+    turns: Counter[int] = Counter()
+
+    def urgency(one: tuple[int, SliceNote]) -> tuple[float, int, float, int]:
+        value, note = one
+        kind = max(note.score, 1.0) if note.score >= _FAINT else 0.0
+        return -kind, turns[value], -note.score, note.index
+
+    left = list(notes)
+    while left and len(chosen) < count:
+        value, note = min(left, key=urgency)
+        turns[value] += 1
+        chosen.append(note)
+        left = [one for one in left if abs(one[1].index - note.index) >= apart]
+    return sorted(chosen, key=lambda note: (-note.score, note.index))
 
 
 def _begin(name: str) -> str:

@@ -134,6 +134,10 @@ class HandMadeSession:
         self.current, self.busy, self.proposals, self.done = case, "", [], []
         self.painting, self.border_moving = (lambda: False), False
 
+    @property
+    def following(self):
+        return next((one for one in self.proposals if one.name != self.current.name), None)
+
     def open(self, case):
         self.current = case
         self.case_opened.emit()

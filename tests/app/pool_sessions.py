@@ -55,7 +55,7 @@ class PoolSession:
     cases_changed = Signal(frozenset)
 
     def __init__(self, cases=(), proposals=(), classes=CLASSES, history=()):
-        self.done, self.current = [], None
+        self.done, self.current, self.passed = [], None, set()
         self.hold_acceptance = False
         self._fill(cases, proposals, classes, history)
 
@@ -101,12 +101,19 @@ class PoolSession:
         self.current = SimpleNamespace(name=name)
         self.case_opened.emit()
 
+    @property
+    def following(self):
+        waiting = [one for one in self.proposals if self.current is None or one.name != self.current.name]
+        return next((one for one in waiting if one.name not in self.passed), next(iter(waiting), None))
+
     def next_case(self):
         self.done.append(("next",))
-        here = "" if self.current is None else self.current.name
-        name = next((one.name for one in self.proposals if one.name != here), None)
-        if name is not None:
-            self.open_case(name)
+        if self.current is not None:
+            self.passed.add(self.current.name)
+        following = self.following
+        if following is not None:
+            self.passed -= {one.name for one in self.proposals} if following.name in self.passed else set()
+            self.open_case(following.name)
 
     def predict_now(self, name):
         self.done.append(("predict", name))
@@ -134,7 +141,8 @@ class PoolSession:
             values = list(case.map.quality.values())
             return None not in values and min(values) >= quality
 
-        return [case.name for case in self.cases if case.status == "predicted" and good(case)]
+        here = "" if self.current is None else self.current.name
+        return [case.name for case in self.cases if case.status == "predicted" and case.name != here and good(case)]
 
     def accept_all_above(self, quality):
         names = self.cases_above(quality)

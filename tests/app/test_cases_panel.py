@@ -116,18 +116,8 @@ def test_the_hand_made_session_has_nothing_that_the_real_one_lacks():
         real = getattr(Session, name, None)
         if not name.startswith("_") and real is not None and callable(real):
             assert list(inspect.signature(method).parameters) == list(inspect.signature(real).parameters), name
-    for name in ("pool", "cases", "classes", "proposals", "pool_changed", "case_opened", "open_case", "next_case"):
-        assert hasattr(Session, name), name
-    for name in (
-        "predict_now",
-        "exclude",
-        "include",
-        "reset",
-        "take_back",
-        "cases_above",
-        "accept_all_above",
-        "ask_report",
-    ):
+    used = "pool cases classes proposals following pool_changed case_opened open_case next_case predict_now exclude"
+    for name in (*used.split(), "include", "reset", "take_back", "cases_above", "accept_all_above", "ask_report"):
         assert hasattr(Session, name), name
 
 
@@ -229,14 +219,14 @@ def test_next_says_which_case_comes_and_why_and_brings_it(session, panel, qtbot)
     assert selected(panel) == ["case_2"]
 
 
-def test_next_never_names_the_case_that_is_open_already(session, panel, press):
+def test_next_names_the_case_that_it_brings_and_never_the_one_that_is_open_already(session, panel, press):
+    session.propose(*PROPOSED, a_proposal("case_0", "it has no map yet"))
     panel.table.setFocus()
-    press(KEY.Key_N)
-    assert session.current.name == "case_2"
-    assert panel._next_name.text().startswith("<b>case_1</b> – picked at random")
-    press(KEY.Key_N)
-    assert session.current.name == "case_1"
-    assert panel._next_name.text().startswith("<b>case_2</b>")
+    for name, following in (("case_2", "case_1"), ("case_1", "case_0"), ("case_0", "case_2")):
+        press(KEY.Key_N)
+        assert session.current.name == name
+        assert panel._next_name.text().startswith(f"<b>{following}</b> – ")
+    session.open_case("case_1")
     session.propose(a_proposal("case_1", "the model is unsure here"))
     assert panel._next_name.text() == "Nothing is proposed beside case_1, which is open."
     assert not buttons(panel)["Next (N)"].isEnabled()
@@ -421,6 +411,15 @@ def test_the_count_follows_what_the_training_makes(session, above):
     assert above._accept_all._text.text().startswith("2 of 2 predicted cases.")
     session.change("case_0", status="predicted", map=COHORT[3].map)
     assert above._accept_all._text.text().startswith("3 of 3 predicted cases.")
+
+
+def test_the_rule_leaves_the_open_case_out_and_says_so(session, above):
+    session.open_case("case_1")
+    assert above._accept_all._text.text().startswith("0 of 2 predicted cases. The open one is left out.")
+    session.open_case("case_2")
+    assert above._accept_all._text.text().startswith("1 of 2 predicted cases. The open one is left out.")
+    session.open_case("case_3")
+    assert "left out" not in above._accept_all._text.text()
 
 
 def test_accepting_closes_the_box_and_can_be_taken_back(session, above, qtbot):

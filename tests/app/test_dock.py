@@ -90,7 +90,7 @@ def test_without_a_pool_three_ways_to_begin_are_offered_and_do_what_they_say(sho
     assert dialog.isVisible()
     dialog.reject()
     enabled = {text: action.isEnabled() for text, action in widget.pool_actions.items()}
-    off = ["Add scans…", "Scans have moved…", "Export masks…", "Close the pool"]
+    off = ["Add scans…", "Scans have moved…", "Classes…", "Export masks…", "Close the pool"]
     assert [text for text, on in enabled.items() if not on] == off
 
 
@@ -423,3 +423,19 @@ def test_all_keys_are_listed_and_every_line_can_be_read(show, session, qtbot):
     for label in widget._keys.findChildren(QLabel):
         assert label.width() >= label.sizeHint().width(), label.text()
     widget._keys.close()
+
+
+def test_what_can_be_given_up_has_a_button_beside_its_progress(show, quiet, click):
+    session, _ = quiet
+    _, widget = show(session)
+    given_up = []
+    session._telling.show_progress("reading scans", 3, 40, cancel=lambda: given_up.append(True))
+    click(widget._cancel)
+    assert given_up == [True]
+    session._telling.show_progress("making maps", 1, 2)
+    assert widget._progress.isVisible()
+    assert not widget._cancel.isVisible(), "of the training"
+    session._telling.end_progress("making maps")
+    assert widget._cancel.isVisible()
+    session._telling.end_progress("reading scans")
+    assert not widget._cancel.isVisible()

@@ -164,7 +164,7 @@ def test_a_case_is_read_again_only_once_its_journal_is_written_anew(quiet, pumpe
     opened("phantom_005")
     session.open_case("phantom_004")
     read = []
-    session._background.run("read", lambda: None, read.append)
+    session._background.run("open", lambda: None, read.append)
     pumped(session, lambda: read)  # whatever was to be read before that is
     assert session.current.name == "phantom_005"
     held.set()

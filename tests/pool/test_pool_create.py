@@ -271,6 +271,36 @@ def test_two_scans_of_one_name_in_two_folders_are_two_cases(pool, cohort):
     assert any("A_2" in note for note in pool.notes)
 
 
+def test_a_draft_that_is_begun_while_scans_are_read_is_not_overruled(pool, cohort):
+    for name in ("b", "c"):
+        write_mask_file(cohort / "labels" / f"{name}.nii.gz", some_mask(2))
+
+    def read(done, total, _name):
+        if done == total and pool.case("b").status == "unlabelled":  # all is read, and nothing recorded
+            pool.begin_draft("b")
+
+    pool.extend(cohort / "images", cohort / "labels", read)
+    assert [pool.case(name).status for name in "bc"] == ["draft", "accepted"]
+    assert "Masks taken in for cases that had none: 1." in pool.notes
+    assert "Masks passed over, because the case is draft: b; hand one in with 'napari-bcp accept'." in pool.notes
+    assert not (pool.root / "masks" / "b").exists()
+
+
+def test_nothing_is_kept_of_an_extension_that_is_given_up(pool, cohort):
+    for name in ("b", "c"):
+        write_mask_file(cohort / "labels" / f"{name}.nii.gz", some_mask(2))
+    write_scan(cohort / "images" / "e.nii.gz", 9)
+    before = sorted((pool.root / "masks").rglob("*")), pool.cases()
+
+    def stop(done, total, _name):
+        if done == total:
+            raise PoolError("It was given up.")
+
+    with pytest.raises(PoolError, match="given up"):
+        pool.extend(cohort / "images", cohort / "labels", stop)
+    assert (sorted((pool.root / "masks").rglob("*")), pool.cases()) == before
+
+
 def test_extending_refuses_classes_that_the_pool_does_not_know(pool, cohort):
     write_scan(cohort / "more" / "e.nii.gz", 9)
     write_mask_file(cohort / "more" / "e_mask.nii.gz", some_mask(9))

@@ -114,3 +114,33 @@ def test_other_shapes_are_refused():
     probabilities, labels = sure_tube()
     with pytest.raises(ValueError, match="labels"):
         slices_worth_a_look(probabilities, labels[1:], 0)
+
+
+def doubtful(widths, places, slices=60, size=64):
+    """A map and labels of two blocks through all slices, of these widths and places, each with a margin of doubt."""
+    probabilities = np.zeros((2, slices, size, size), np.uint8)
+    for place, (side, first) in enumerate(zip(widths, places, strict=True)):
+        probabilities[place, :, first : first + side, first : first + side] = 128
+        probabilities[place, :, first + 1 : first + side - 1, first + 1 : first + side - 1] = 255
+    return probabilities, np.where(probabilities[0] > 200, 1, np.where(probabilities[1] > 200, 2, 0)).astype(np.uint8)
+
+
+def test_a_small_class_is_named_beside_a_large_one_though_it_has_less_doubt_in_all():
+    """The proposal of a case names it, so the list should."""
+    probabilities, labels = doubtful((40, 8), (2, 50))
+    probabilities[1, 30, 50:58, 50:58] = 128  # the small one is unsure in one slice
+    notes = slices_worth_a_look(probabilities, labels, 0, names=NAMES)
+    assert len(notes) == 5
+    assert {"The model is unsure about the aorta here", "The model is unsure about the liver here"} == {
+        note.reason for note in notes
+    }
+    assert (notes[0].index, notes[0].reason) == (30, "The model is unsure about the liver here")
+
+
+def test_a_class_that_is_hardly_in_doubt_takes_no_turn_from_one_that_is():
+    probabilities, labels = sure_tube()
+    for index in (4, 10, 16, 22, 28):
+        probabilities[0, index, 5:10] = 128
+    probabilities[1, 34, 16, 5] = 100
+    notes = slices_worth_a_look(probabilities, labels, 0, names=NAMES)
+    assert [note.index for note in notes] == [4, 10, 16, 22, 28]

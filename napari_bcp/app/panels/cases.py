@@ -199,11 +199,11 @@ class CasesPanel(QWidget):
     def _show_next(self) -> None:
         proposals, current = self._session.proposals, self._session.current
         here, counts = "" if current is None else current.name, self._model.counts()
-        following = next((one for one in proposals if one.name != here), None)
+        following = self._session.following
         self._next.setEnabled(following is not None)
         if following is not None:
             text = f"<b>{escape(following.name)}</b> – {escape(following.reason)}"
-        elif proposals:
+        elif any(one.name == here for one in proposals):
             text = f"Nothing is proposed beside {escape(here)}, which is open."
         elif self._session.cases and not counts["unlabelled"] + counts["predicted"]:
             text = "Nothing is proposed: no case waits for a mask."
@@ -214,6 +214,8 @@ class CasesPanel(QWidget):
     def _show_opened(self) -> None:
         """Select the open case, so that table and canvas agree."""
         self._show_next()
+        if self._accept_all.isVisible():
+            self._accept_all.count()  # the open case is not the rule's to judge
         current = self._session.current
         if current is not None and [case.name for case in self.table.selected()] != [current.name]:
             self.table.select([current.name])
@@ -359,10 +361,13 @@ class _AcceptAbove(QFrame):
         number = len(self._session.cases_above(self._quality()))
         predicted = [case for case in self._session.cases if case.status == "predicted"]
         best = max((lowest_quality(case) or 0.0 for case in predicted), default=0.0)
+        here = "" if self._session.current is None else self._session.current.name
+        left_out = " The open one is left out." if any(case.name == here for case in predicted) else ""
+        predictions = counted(len(predicted), "predicted case")
         reach = "" if number or not best else f" The best of them reaches {math.floor(100 * best) / 100:.2f}."
         self._text.setText(
-            f"{number:,} of {counted(len(predicted), 'predicted case')}.{reach} A pseudo-label that is accepted "
-            'becomes a mask, marked "rule", and training uses it as it uses yours.'
+            f"{number:,} of {predictions}.{left_out}{reach} A pseudo-label that is accepted becomes a mask, marked "
+            '"rule", and training uses it as it uses yours.'
         )
         self.done.setText(f"Accept {counted(number, 'case')}" if number else "Accept none")
         self.done.setEnabled(bool(number))

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_bcp.app.canvas import canvas_of, enter
-from napari_bcp.app.cohort import WAITING
 from napari_bcp.app.layers import CaseLayers
 from napari_bcp.app.listen import listen
 from napari_bcp.app.opened import HALF
@@ -34,6 +33,8 @@ from napari_bcp.app.planes_dock import PlanesDock
 from napari_bcp.app.shortcuts import Shortcuts
 from napari_bcp.app.status_icons import status_icon
 from napari_bcp.app.whole import WholeKeeper
+from napari_bcp.app.wording import STROKE_GOES_ON
+from napari_bcp.review.waiting import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -201,6 +202,7 @@ class ReviewPanel(QWidget):
             "accept": (self.verdict.accept,),
             "accept and next": (self.verdict.accept_next, self.verdict.next),
             "reject": (self.verdict.reject,),
+            "skip": (self.verdict.skip, self.verdict.next),
             "reopen": (self.verdict.reopen, self.verdict.include),
             "revert": (self._revert,),
             "what changed": (self._changes,),
@@ -212,7 +214,9 @@ class ReviewPanel(QWidget):
             self._shortcuts.add(KEYS[name], _presser(buttons), repeats=False)
         self._shortcuts.add(KEYS["overlay"], self._next_overlay)
         self._shortcuts.add(KEYS["brush"], self._next_brush)
-        self._shortcuts.add(KEYS["outline"], lambda: self.layers.set_filled(not self.layers.filled))
+        self._shortcuts.add(KEYS["outline"], self._next_look)
+        for step in ("undo", "redo"):  # napari binds them to the labels, and does not hear of a key that the window has
+            self._shortcuts.add(KEYS[step], self._stepper(step))
 
     def _lay_out(self) -> None:
         head = row_of((self._name, 1), self._status_sign, self._status)
@@ -358,20 +362,26 @@ class ReviewPanel(QWidget):
             self._show_border()
         self._revert.setEnabled(free and (edits.can_undo or bool(edits.voxels_changed)))
         self._border.setEnabled(free and has_map)
-        self._overlay.setEnabled(has_map)
-        self._opacity.setEnabled(has_map)
+        self._show_choices()
         self._undo.setEnabled(free and edits.can_undo)
         self._redo.setEnabled(free and edits.can_redo)
         self._undo.setToolTip(
-            f"Undo: {edits.operations[-1]} (Ctrl+Z)" if edits.can_undo else "Nothing to undo (Ctrl+Z)"
+            f"{f'Undo: {edits.operations[-1]}' if edits.can_undo else 'Nothing to undo'} ({_key('undo')})"
         )
         self._redo.setToolTip(
-            f"Redo: {edits.undone[-1]} (Ctrl+Shift+Z)" if edits.can_redo else "Nothing to redo (Ctrl+Shift+Z)"
+            f"{f'Redo: {edits.undone[-1]}' if edits.can_redo else 'Nothing to redo'} ({_key('redo')})"
         )
         self._stamp.setText(case.map_stamp if has_map else "no map yet")
         self._stamp.setToolTip("Which run's teacher made the map, and after how many steps")
         self.lists.set_restorable(free)
         self.verdict.show_possible()
+
+    def _show_choices(self) -> None:
+        """Enable what can be chosen of how things are drawn: in 3-D there are areas alone, and no map."""
+        flat = self.layers.view.flat
+        self._look.setEnabled(flat)
+        for one in (self._overlay, self._opacity):
+            one.setEnabled(flat and self._case is not None and self._case.map is not None)
 
     def _show_canvas(self) -> None:
         """Follow what is shown on the canvas, whoever chose it."""
@@ -394,6 +404,7 @@ class ReviewPanel(QWidget):
         self._opacity.blockSignals(False)
         self._changes.setChecked(layers.changes_shown)
         self._plane.show_choice(layers.view.plane)
+        self._show_choices()
         if layers.view.axis != self._listed_axis:
             self._lists_timer.start(0)
 
@@ -446,7 +457,7 @@ class ReviewPanel(QWidget):
         if case is None or not case.editable or self._session.busy:
             return False
         if self._session.painting():
-            self._session.say("A stroke is not done yet: end it, or press Escape on the canvas to drop it.")
+            self._session.say(STROKE_GOES_ON)
             return False
         return True
 
@@ -473,10 +484,24 @@ class ReviewPanel(QWidget):
             self.layers.island.show(None)
             self._session.edit_current("restore_island", island)
 
+    def _stepper(self, step: str) -> Callable[[], None]:
+        """Return what takes an edit back, or makes it again: of the case, unless the user is at labels of her own."""
+
+        def do() -> None:
+            active = self._viewer.layers.selection.active
+            others = hasattr(active, step) and active not in self.layers.own.values()
+            getattr(active if others else self.layers, step)()
+
+        return do
+
     def _next_overlay(self) -> None:
         if self._overlay.isEnabled():
             place = _OVERLAYS.index(self.layers.overlay.capitalize())
             self._overlay.buttons[_OVERLAYS[(place + 1) % len(_OVERLAYS)]].click()
+
+    def _next_look(self) -> None:
+        if self._look.isEnabled():
+            self.layers.set_filled(not self.layers.filled)
 
     def show_planes(self, shown: bool) -> None:
         """Show the other two planes in a dock below the canvas, or hide them."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 KEYS: Final = {
+    "undo": ("Ctrl+Z",),
+    "redo": ("Ctrl+Shift+Z",),
     "accept": ("Ctrl+Return", "Ctrl+Enter"),
     "accept and next": ("Ctrl+Shift+Return", "Ctrl+Shift+Enter"),
     "reject": ("Ctrl+D",),
+    "skip": ("N",),
     "reopen": ("Ctrl+B",),
     "revert": ("Ctrl+Shift+R",),
     "what changed": ("Ctrl+L",),
@@ -24,7 +27,7 @@ KEYS: Final = {
     "3-D": ("Ctrl+4",),
     "three planes": ("Ctrl+5",),
 }
-"""Keys that work in the whole window while the panel is shown. None of them is napari's."""
+"""Keys that work in the whole window while the panel is shown. Of napari's own, only undo and redo are among them."""
 
 CLEAN_UPS: Final = (
     ("fill_holes", "Fill holes", "Fill the holes of the chosen class, in 3-D and in every axial slice"),

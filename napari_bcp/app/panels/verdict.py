@@ -44,6 +44,11 @@ class Verdict(QWidget):
         self.reopen = _two_lines("Reopen to edit", "reopen", "Make a draft of the accepted mask again")
         self.include = _two_lines("Include", "reopen", "Take the excluded case in again, with the status it had")
         self.next = _two_lines("Next case", "accept and next", "Open the case that is proposed next")
+        self.skip = button(
+            f"Skip ({KEYS['skip'][-1]})",
+            f"Go on to the next case without a verdict; your edits stay, as a draft ({KEYS['skip'][-1]})",
+            self._skip,
+        )
         self.accept_next.clicked.connect(lambda: self._accept(then_next=True))
         self.accept.clicked.connect(lambda: self._accept(then_next=False))
         self.reject.clicked.connect(self._reject)
@@ -53,7 +58,7 @@ class Verdict(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(4)
-        column.addWidget(self.saved)
+        column.addLayout(row_of((self.saved, 1), self.skip))
         column.addWidget(self.question)
         column.addLayout(row_of((self.accept_next, 4), (self.accept, 3), (self.reject, 3)))
         column.addLayout(row_of((self.reopen, 1), (self.include, 1), (self.next, 1)))
@@ -72,7 +77,7 @@ class Verdict(QWidget):
         case = self._case
         if case is None:
             return
-        for one in (self.accept_next, self.accept, self.reject):
+        for one in (self.accept_next, self.accept, self.reject, self.skip):
             one.setVisible(case.editable)
         self.reopen.setVisible(case.case.status == "accepted")
         self.include.setVisible(case.case.status == "excluded")
@@ -96,7 +101,9 @@ class Verdict(QWidget):
 
     def show_next(self) -> None:
         """Say whether there is a next case."""
-        self.next.setEnabled(bool(self._session.proposals) and not self._session.busy)
+        there_is = self._session.following is not None and not self._session.busy
+        self.next.setEnabled(there_is)
+        self.skip.setEnabled(there_is)
 
     def show_saved(self) -> None:
         """Say whether the edits are on the disk."""
@@ -143,6 +150,10 @@ class Verdict(QWidget):
             self._ask(case, " ".join(lost), "Reject it", lambda: self._session.reject())
         else:
             self._session.reject()
+
+    def _skip(self) -> None:
+        if self._ready():
+            self._session.next_case()
 
     def _ask(self, case: OpenCase, text: str, yes: str, act: Callable[[], object]) -> None:
         """Ask first; the question is over once the case is not what it was."""
