@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import platformdirs
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from napari_bcp.app.session import Message, Progress, Session
 
 _TABS: Final = ("cases", "train", "review", "report")
+_WIDTH: Final = 430  # pixels
 _MARK: Final = " ●"  # on the tab of a panel that has a message
 
 
@@ -209,6 +210,10 @@ class BcpWidget(QWidget):
         return lambda: tabs.setCurrentIndex(place)
 
     # -- life -------------------------------------------------------------------------------------------------
+
+    def sizeHint(self) -> QSize:
+        """Ask for what the panels need and no more: in a small window the canvas wants the room."""
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def showEvent(self, event: QShowEvent) -> None:
         """Hold the session open as long as this window is."""

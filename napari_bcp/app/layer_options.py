@@ -34,6 +34,13 @@ ISLAND: Final[dict[str, Any]] = {
 }
 """Options of a layer with the outline of an island."""
 
+UNCERTAIN: Final = Colormap(
+    [[1, 0.9, 0.2, 0], [1, 0.8, 0, 0.85], [1, 0.4, 0, 1], [0.9, 0, 0.1, 1]],
+    controls=[0, 0.12, 0.5, 1],
+    name="clear to red",
+)
+"""Of the uncertainty; it becomes opaque early, since doubt is mostly a thin and faint line along borders."""
+
 _COMPARABLE: Final = ("scale", "translate", "contrast_limits", "visible", "opacity", "name", "blending")
 _given: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # the options that a layer was last given
 

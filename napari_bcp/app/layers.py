@@ -15,7 +15,7 @@ from napari_bcp.app import layer_options
 from napari_bcp.app.brushes import Brush, stroke_rule
 from napari_bcp.app.island_mark import IslandMark
 from napari_bcp.app.layer_data import atom_of, differences, first_box, is_drawn
-from napari_bcp.app.layer_options import CHANGES, NONE_YET, ORDER, from_clear, remember_options, set_options
+from napari_bcp.app.layer_options import CHANGES, NONE_YET, ORDER, UNCERTAIN, from_clear, remember_options, set_options
 from napari_bcp.app.reader import class_options, source_options
 from napari_bcp.app.view import Plane, View
 from napari_bcp.app.wording import STROKE_GOES_ON
@@ -368,7 +368,7 @@ class CaseLayers:
         if self._case.map is None:
             return self._make_room_for_maps()
         self._ask_for_class()
-        place = partial(self._place_over, "uncertainty", "uncertainty", colour="#fff04d")
+        place = partial(self._place_over, "uncertainty", "uncertainty", colours=UNCERTAIN)
         self._session.ask_current(lambda case: case.uncertainty(), place)
 
     def _ask_for_class(self) -> None:
@@ -380,7 +380,7 @@ class CaseLayers:
     def _make_room_for_maps(self) -> None:
         """Make the layers of a map that is to come, one at a time: napari takes a while for each."""
         for role in [one for one in NONE_YET if one not in self._own]:
-            place = partial(self._place_over, role, NONE_YET[role], colour="#ffffff")
+            place = partial(self._place_over, role, NONE_YET[role], colours=UNCERTAIN)
             self._session.ask_current(lambda case: np.broadcast_to(np.uint8(0), case.scan.shape), place)
 
     def _place_map(self, value: int, probability: NDArray[np.uint8]) -> None:
@@ -388,10 +388,10 @@ class CaseLayers:
             return  # another class has been chosen meanwhile
         named = {one.value: (one.name, one.colour) for one in self._case.classes}
         name, colour = named.get(value, (f"class {value}", default_colour(value)))
-        self._place_over("map", f"map: {name}", probability, colour)
+        self._place_over("map", f"map: {name}", probability, from_clear(colour))
 
-    def _place_over(self, role: Overlay, name: str, data: NDArray[np.uint8], colour: str) -> None:
-        looks = {"colormap": from_clear(colour), "contrast_limits": (0, 255), "opacity": self._opacity}
+    def _place_over(self, role: Overlay, name: str, data: NDArray[np.uint8], colours: Any) -> None:
+        looks = {"colormap": colours, "contrast_limits": (0, 255), "opacity": self._opacity}
         self._place(role, name, data, visible=self._overlay == role and self.view.flat, **looks)
 
     def _place_changes(self, changes: NDArray[np.uint8]) -> None:
@@ -409,7 +409,7 @@ class CaseLayers:
         with self._quietly():
             if layer is None:
                 kind = Image if role in ("scan", "map", "uncertainty") else Labels
-                if kind is Image and role != "scan":
+                if kind is Image:
                     options = {**options, "blending": "translucent", "interpolation2d": "linear"}
                 options = {**options, **geometry, "units": ("mm",) * 3, "axis_labels": ("z", "y", "x")}
                 layer = kind(data, name=name, **options)

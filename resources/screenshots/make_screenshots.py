@@ -45,6 +45,7 @@ CASES, TRAIN, REVIEW, REPORT = range(4)
 _SIZES, _THEMES = ("1280x800", "1920x1080"), ("dark", "light")
 _WIDE, _FRAME_MS = 1040, 1600
 _ACCEPTED = 12  # cases, after which the report has something to say
+_TRIED = 8  # cases, for one that a single scribble mends
 _LOOK_MS = (1500, 6000)  # how long a reader looks at a case, at least and at most
 
 
@@ -190,8 +191,10 @@ def dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], value: int) -> flo
     return float(2 * (ours & theirs).sum() / max(1, ours.sum() + theirs.sum()))
 
 
-def most_lacking(session: Session, folder: Path) -> str:
-    """Return the case whose pseudo-label has the largest gap in an axial slice: a scribble is for large ones."""
+def most_lacking(session: Session, folder: Path) -> list[str]:
+    """Return the predicted cases, those first whose pseudo-labels have the largest gap in an axial slice: a scribble is
+    for large ones.
+    """
     found = {}
     for case in session.cases:
         if case.status == "predicted":
@@ -200,7 +203,7 @@ def most_lacking(session: Session, folder: Path) -> str:
             missing = (truth > 0) & (read_mask(case.map.pseudo_path, scan.grid).voxels != truth)
             parts = [label(missing[..., z])[0].ravel() for z in range(missing.shape[2])]
             found[case.name] = max(int(np.bincount(one)[1:].max(initial=0)) for one in parts)
-    return max(found, key=lambda name: found[name])
+    return sorted(found, key=lambda name: -found[name])
 
 
 def lacking(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[int, int, Place, Place]]:
@@ -261,8 +264,11 @@ def main() -> None:
         one.shoot("review", REVIEW, settle_ms=2500)
         layers = one.panels.review.layers
         if truth is not None:
-            one.open(most_lacking(one.session, truth))
-            if not one.mend(true_labels(one.session, truth)):
+            for name in most_lacking(one.session, truth)[:_TRIED]:
+                one.open(name)
+                if one.mend(true_labels(one.session, truth)):
+                    break
+            else:
                 raise SystemExit("No scribble made the labels better: look at the smart brush.")
         one.shoot("review-scribble", settle_ms=1500)
         layers.show_changes(True)
