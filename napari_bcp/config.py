@@ -293,9 +293,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def settings_table() -> list[dict[str, Any]]:
-    """Return one row a setting (name, default, choices or range, unit, help) for help texts, forms and docs.
+    """Return one row a setting (name, default, choices, span, unit, help) for help texts, forms and docs.
 
-    range : lowest and highest value, None where there is no such limit;  open : which of them itself cannot be
+    span : which numbers it takes: "0 to 1", "from 0, below 1", "above 0"; empty where it takes other things
     """
     import ast
     import inspect
@@ -310,20 +310,24 @@ def settings_table() -> list[dict[str, Any]]:
     for name, spec in TrainConfig.model_json_schema()["properties"].items():
         kinds = [spec, *spec.get("anyOf", ())]
         found = {key: kind[key] for kind in kinds for key in kind}
-        low = found.get("minimum", found.get("exclusiveMinimum"))
-        high = found.get("maximum", found.get("exclusiveMaximum"))
         rows.append(
             {
                 "name": name,
                 "default": TrainConfig.model_fields[name].default,
                 "choices": found.get("enum"),
-                "range": None if low is None and high is None else (low, high),
-                "open": ("exclusiveMinimum" in found, "exclusiveMaximum" in found),
+                "span": _span(found),
                 "unit": found.get("unit", ""),
                 "help": helps[name],
             }
         )
     return rows
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    if {"minimum", "maximum"} <= found.keys():
+        return f"{found['minimum']:.10g} to {found['maximum']:.10g}"
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
+    return ", ".join(f"{word} {found[key]:.10g}" for key, word in words.items() if key in found)
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:

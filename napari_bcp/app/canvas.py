@@ -41,6 +41,13 @@ def enter(canvas: Any) -> None:
         native.makeCurrent()
 
 
+def darken(viewer: Any, dark: bool) -> None:
+    """Draw black behind a scan, as every reader is used to, whatever the theme; or no more."""
+    canvas: Any = getattr(itself(viewer), "canvas", None)
+    if hasattr(canvas, "background_color_override"):  # napari before 0.9 keeps to the theme
+        canvas.background_color_override = "black" if dark else None
+
+
 def uncover_brush(viewer: Any) -> None:
     """Take away the dark box that napari 0.9 draws in the middle of the brush's circle, over what is to be painted.
 

@@ -22,7 +22,7 @@ from superqt import QElidingLabel
 
 from napari_bcp.app import collector
 from napari_bcp.app.application import get_keeper
-from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
+from napari_bcp.app.canvas import canvas_of, darken, guard, itself, uncover_brush
 from napari_bcp.app.classes_dialog import ClassesDialog
 from napari_bcp.app.export_dialog import ExportDialog
 from napari_bcp.app.key_list import KeyList
@@ -241,6 +241,7 @@ class BcpWidget(QWidget):
         self._search_all()
         self.review.close_down()
         self._shortcuts.close_down()
+        darken(self._viewer, False)
         if self.sides is not None:
             self.sides.close_down()
 
@@ -314,8 +315,10 @@ class BcpWidget(QWidget):
             self.tabs.setCurrentIndex(_TABS.index("review"))
 
     def _show_sides(self) -> None:
+        shown = "scan" in self.review.layers.own
+        darken(self._viewer, shown)
         if self.sides is not None:
-            self.sides.show("scan" in self.review.layers.own)
+            self.sides.show(shown)
 
     def _show_train(self) -> None:
         self.tabs.setCurrentIndex(_TABS.index("train"))

@@ -228,10 +228,8 @@ def text_of(value: Any) -> str:
 def _tip(spec: Mapping[str, Any]) -> str:
     """Return help, range, unit and default of a setting."""
     parts = [spec["help"]]
-    low, high = spec["range"] or (None, None)
-    if low is not None or high is not None:
-        span = f"From {low:.10g} to {high:.10g}" if None not in (low, high) else f"At least {low:.10g}"
-        parts.append(span + (f" {spec['unit']}." if spec["unit"] else "."))
+    if spec["span"]:
+        parts.append(spec["span"].capitalize() + (f" {spec['unit']}." if spec["unit"] else "."))
     elif spec["unit"]:
         parts.append(f"In {spec['unit']}.")
     if spec["default"] is None:

@@ -14,7 +14,7 @@ from napari.utils.action_manager import action_manager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
-from napari_bcp.app.canvas import canvas_of, guard, itself, uncover_brush
+from napari_bcp.app.canvas import canvas_of, darken, guard, itself, uncover_brush
 from napari_bcp.app.crosshair import Crosshair
 from napari_bcp.app.layer_options import ORDER, bind_undo, keep_in_place
 from napari_bcp.app.listen import listen
@@ -51,6 +51,7 @@ class _Plane(QWidget):
             self._canvas = QtViewer(self.model)
         self.model.dims.ndim = 3  # the sliders now, not together with the first layer
         guard(self._canvas.canvas)
+        darken(self.model, True)
         uncover_brush(self.model)
         self._whole_keeper = WholeKeeper(self._canvas.canvas.native, self.view)
         self.crosshair = Crosshair(self.model, self._canvas.canvas.native)

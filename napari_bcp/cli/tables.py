@@ -39,7 +39,7 @@ def setting_rows() -> list[dict[str, str]]:
             {
                 "setting": setting["name"],
                 "default": _default(setting["default"]),
-                "values": ", ".join(map(str, setting["choices"] or ())) or _span(setting),
+                "values": ", ".join(map(str, setting["choices"] or ())) or setting["span"],
                 "unit": setting["unit"],
                 "meaning": setting["help"],
             }
@@ -97,16 +97,6 @@ def _lowest(case: Mapping[str, Any]) -> float:
 
     found = lowest(case["quality"] or {})
     return 2.0 if found is None else found
-
-
-def _span(setting: Mapping[str, Any]) -> str:
-    """Return which numbers a setting takes: 0 to 1; from 0, below 1; above 0. Empty where it takes other things."""
-    (low, high), (above, below) = setting["range"] or (None, None), setting["open"]
-    if None not in (low, high) and not (above or below):
-        return f"{low:.10g} to {high:.10g}"
-    parts = [] if low is None else [f"{'above' if above else 'from'} {low:.10g}"]
-    parts += [] if high is None else [f"{'below' if below else 'up to'} {high:.10g}"]
-    return ", ".join(parts)
 
 
 def _default(value: object) -> str:

@@ -122,6 +122,24 @@ def test_the_sliders_are_there_before_the_first_layer_and_gone_with_the_last(sho
     assert viewer.dims.ndim == 2
 
 
+def test_behind_a_scan_it_is_black_in_a_light_theme_too(show, quiet, pumped):
+    session, _ = quiet
+    viewer, _ = show(session)
+    viewer.theme = "light"
+
+    def corner():
+        return viewer.screenshot(canvas_only=True, flash=False)[0, 0, :3].tolist()
+
+    light = corner()
+    assert min(light) > 200
+    session.open_case("phantom_004")
+    pumped(session, lambda: "labels" in viewer.layers)
+    assert corner() == [0, 0, 0]
+    session.close_pool()
+    pumped(session, lambda: session.pool is None)
+    assert corner() == light
+
+
 def test_masks_are_exported_from_the_menu(show, quiet, pumped, qtbot, tmp_path):
     session, _ = quiet
     _, widget = show(session)

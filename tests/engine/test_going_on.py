@@ -115,6 +115,20 @@ def test_so_it_is_with_dropout_other_optimisers_and_statistics_of_the_batch(run,
     assert [e.loss for e in of(whole, "step")][2:] == [e.loss for e in of(after, "step")]
 
 
+def test_as_published_stage_2_begins_with_a_copy_of_the_student_and_an_optimiser_of_its_own(run, tmp_path):
+    published = {"teacher_from_start": False, "new_optimiser": True, "stage1_steps": 3, "stage1_share": 0.0}
+    run(3, ema=0.9999, **published)
+    first = last(tmp_path, "run")
+    events = run(1, resume=True, ema=0.9999, **published)
+    assert [e.stage for e in of(events, "step")] == [2]
+    second = last(tmp_path, "run")
+    for name, value in first["student"].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(second["teacher"][name], value, rtol=1e-3, atol=1e-4)
+    assert {float(one["step"]) for one in second["optimiser"]["state"].values()} == {1.0}
+    assert {float(one["step"]) for one in first["optimiser"]["state"].values()} == {3.0}
+
+
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
 def test_held_out_cases_are_judged_at_the_same_steps(run, source, cohort, tmp_path, stop_at):
     with_mask, without, _ = cohort(5, 4)

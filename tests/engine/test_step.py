@@ -116,3 +116,62 @@ def test_agreement_is_dice_on_the_unlabelled_voxels_and_follows_slowly(learner):
     made._measure_agreement(["in"], [logits_of([[0, 0], [0, 0]])], [(teacher, nobody)], keep)
     assert made.agreement == pytest.approx(0.45)
     assert np.isfinite(made.agreement)
+
+
+class Pairs(Blocks):
+    """A sampler whose labelled blocks are 1 the first time and 2 the second."""
+
+    def __init__(self):
+        self.drawn = 0
+
+    def draw_labelled(self, count):
+        self.drawn += 1
+        images, labels = super().draw_labelled(count)
+        return self.drawn * images, self.drawn * labels
+
+
+@pytest.fixture
+def first_stage(monkeypatch):
+    """Return a function that does a step of stage 1 and returns the mixed images, what was judged, and the loss."""
+
+    def make(**settings):
+        config = make_config("quick", {"width": 4, "patch": BLOCK, "batch": 2, "precision": "float32", **settings})
+        plan = make_plan(FOUND, [1, 2], config, CPU)
+        made = Learner(plan, config, new_state(plan, config, CPU), Pairs(), CPU)
+        images, judged = [], []
+        monkeypatch.setattr(made, "_student", lambda mixed: images.append(mixed) or torch.zeros(len(mixed), 3, *BLOCK))
+
+        def loss(*arguments):
+            judged.append(arguments)
+            return torch.tensor(3.0)
+
+        monkeypatch.setattr(made, "_loss", loss)
+        monkeypatch.setattr(module, "mixed_loss", lambda _loss, *arguments: loss(*arguments))
+        return images, judged, float(made._labelled_mix_loss())
+
+    return make
+
+
+def test_in_stage_1_a_labelled_block_lies_in_another_and_so_do_its_labels(first_stage):
+    [image], [(_, target, where)], value = first_stage(stage1_regions=False)
+    assert set(image.unique().tolist()) == {1.0, 2.0}
+    assert torch.equal(image[:, 0].long(), target)
+    assert (where, value) == (None, 3.0)
+
+
+@pytest.mark.parametrize(("mean_loss", "value"), [(False, 3.0), (True, 1.5)])
+def test_as_published_stage_1_sums_the_losses_of_both_regions(first_stage, mean_loss, value):
+    [image], [(_, outer, inner, keep, *weights)], found = first_stage(stage1_regions=True, mean_loss=mean_loss)
+    assert torch.equal(image[:, 0].long(), torch.where(keep, outer, inner))
+    assert (weights, found) == ([1.0, 1.0], value)
+
+
+@pytest.mark.parametrize(("mean_loss", "value"), [(False, 6.0), (True, 6.0 / (2 * 1.25))])
+def test_as_published_stage_2_sums_both_ways_and_quick_takes_their_mean(monkeypatch, mean_loss, value):
+    """With pseudo-labels that weigh a quarter, one of the four terms as much as a whole one and one a quarter."""
+    settings = {"width": 4, "patch": BLOCK, "batch": 2, "alpha": 0.25, "mean_loss": mean_loss, "precision": "float32"}
+    config = make_config("quick", settings)
+    plan = make_plan(FOUND, [1, 2], config, CPU)
+    made = Learner(plan, config, new_state(plan, config, CPU), Blocks(), CPU)
+    monkeypatch.setattr(module, "mixed_loss", lambda *_: torch.tensor(3.0))
+    assert float(made._bidirectional_loss()) == pytest.approx(value)
