@@ -281,7 +281,7 @@ def main() -> None:
         return
     chance = random.Random(asked.seed)
     killed: Counter[str] = Counter()
-    aimed: Counter[str] = Counter()
+    during: Counter[str] = Counter()
     changes, problems = 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -295,7 +295,7 @@ def main() -> None:
                 time.sleep(chance.uniform(0.5, 6))
                 if aim in BEGUN:
                     window.wait_for_word(aim)
-                    time.sleep(chance.uniform(0, 0.08))
+                    time.sleep(chance.uniform(0, 0.08))  # any moment of it
                 child = window.child
                 if kind != "window" and child:
                     psutil.Process(child).kill()
@@ -306,7 +306,8 @@ def main() -> None:
             children = {int(line[5]) for line in window.lines} - {0}
             died = window.kill()
             killed[kind] += 1
-            aimed[aim] += 1
+            last = window.lines[-1][0]
+            during[last if last in BEGUN else "nothing"] += 1
             changes += sum(line[0] not in BEGUN for line in window.lines)
             problems += [f"round {number}: process {one} lives on" for one in children if not gone(one, 30)]
             problems += [f"round {number}: torn {one}" for one in torn(root)]
@@ -318,7 +319,7 @@ def main() -> None:
                 few = len(pool.cases()) - len(pool.cases("accepted")) < 6
             if few:
                 root = new_pool(root, folder / "cohort")
-    result = {"kills": dict(killed), "when": dict(aimed), "changes": changes, "problems": problems}
+    result = {"kills": dict(killed), "during": dict(during), "changes": changes, "problems": problems}
     print(json.dumps({**result, "commit": commit(), "machine": machine()}))
     sys.exit(bool(problems))
 

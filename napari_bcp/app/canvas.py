@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from napari.qt import QtViewer
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import gl
+
+_NOTHING: Final = object()
 
 
 def itself(viewer: Any) -> Any:
@@ -44,7 +46,8 @@ def enter(canvas: Any) -> None:
 def darken(viewer: Any, dark: bool) -> None:
     """Draw black behind a scan, as every reader is used to, whatever the theme; or no more."""
     canvas: Any = getattr(itself(viewer), "canvas", None)
-    if hasattr(canvas, "background_color_override"):  # napari before 0.9 keeps to the theme
+    override = getattr(canvas, "background_color_override", _NOTHING)
+    if override is not _NOTHING and (override is not None) != dark:  # napari before 0.9 keeps to the theme
         canvas.background_color_override = "black" if dark else None
 
 

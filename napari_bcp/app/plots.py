@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyqtgraph
 from qtpy.QtCore import QBuffer, QIODevice, QPoint, Qt
 from qtpy.QtGui import QColor, QImage, QPainter
-from qtpy.QtWidgets import QGraphicsView, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGraphicsView, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_bcp.app.parts import wrapped_label
 from napari_bcp.errors import PoolError
@@ -95,6 +95,7 @@ class Plot(QWidget):
         column.setSpacing(2)
         column.addWidget(self._heading)
         column.addWidget(self._plot)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)  # else the heading takes room left
 
     def set_colours(self, colours: Colours) -> None:
         """Follow the theme."""

@@ -216,6 +216,21 @@ def plot(qtbot):
     return make
 
 
+def test_a_title_stands_right_above_its_plot_however_much_room_is_left(plot, qtbot):
+    """As in a panel of a large window, where the space below is the panel's."""
+    made = plot()
+    panel = QWidget()
+    qtbot.addWidget(panel)
+    column = QVBoxLayout(panel)
+    column.addWidget(made)
+    column.addStretch()
+    panel.resize(400, 900)
+    panel.show()
+    qtbot.waitExposed(panel)
+    assert made.height() < 250
+    assert made._plot.y() - made._heading.geometry().bottom() < 10
+
+
 def axis(plot, side):
     return plot._plot.getPlotItem().getAxis(side)
 
